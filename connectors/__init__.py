@@ -1,0 +1,1 @@
+"""Sources for sampling sites, sinks for consumers, sample measurements."""

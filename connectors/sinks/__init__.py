@@ -1,0 +1,1 @@
+"""Where consumers put what they read."""

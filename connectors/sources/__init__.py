@@ -1,0 +1,1 @@
+"""Where site agents read city indicators from."""

@@ -1,0 +1,1 @@
+"""kafka: how the embedded stack sets it up and runs it."""

@@ -1,0 +1,1 @@
+"""redis: how the embedded stack sets it up and runs it."""

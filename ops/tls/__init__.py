@@ -1,0 +1,1 @@
+"""tls: how the embedded stack sets it up and runs it."""

@@ -1,0 +1,1 @@
+"""The bkdms pipeline: pure core, ports, services, adapters, telemetry, apps."""

@@ -1,0 +1,1 @@
+"""Composition roots: stream workers, HTTP app, command line."""

@@ -1,0 +1,1 @@
+"""Pure ledger logic: no I/O, clock, randomness or logging."""

@@ -1,0 +1,1 @@
+"""Avro schemas, their fixed ids, and the indicator catalogue."""
