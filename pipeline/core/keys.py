@@ -1,0 +1,135 @@
+"""Public keys: their use, algorithm, fingerprint and hygiene.
+
+A key has one use. Keys that other implementations would judge differently (small order,
+non-canonical encoding) are refused when they are met, not when they are used.
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem
+
+_FINGERPRINT = b"bkdms/key/v1\x00"
+_P25519 = 2**255 - 19
+_XWING_KEM_BYTES = 1184
+# y of the Ed25519 points of order 1, 2, 4 and 8.
+_SMALL_ORDER_Y = frozenset(
+    {
+        0,
+        1,
+        _P25519 - 1,
+        2707385501144840649318225287225658788936804267575313519463743609750303402022,
+        55188659117513257062467267217118295137698188065244968500265048394206261417927,
+    }
+)
+# u of the Curve25519 points of small order, whose shared secret is all zero (RFC 7748 6.1).
+_SMALL_ORDER_U = frozenset(
+    {
+        0,
+        1,
+        _P25519 - 1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+    }
+)
+
+
+class Use(IntEnum):
+    """What a key is for; part of its fingerprint, so that no key can serve two uses."""
+
+    SITE = 1
+    PLATFORM = 2
+    NODE = 3
+    REGISTRAR = 4
+    ROOT = 5
+    LOG = 6
+
+
+class Algorithm(IntEnum):
+    """Algorithm of a raw public key."""
+
+    ED25519 = 1
+    ECDSA_P256 = 2
+    X25519 = 3
+    XWING = 4
+    ECDH_P256 = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key that passed its checks.
+
+    ``raw`` is 32 bytes for the 25519 curves, 33 (compressed point) for P-256, 1,216 (ML-KEM-768
+    then X25519) for the hybrid. ``fingerprint`` is 32 bytes.
+
+    Raises:
+        ValueError: the key is weak, non-canonical or of the wrong size.
+    """
+
+    use: Use
+    algorithm: Algorithm
+    raw: bytes
+    fingerprint: bytes = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        problem = key_problem(self.algorithm, self.raw)
+        if problem is not None:
+            raise ValueError(problem)
+        digest = sha256(_FINGERPRINT + bytes((self.use, self.algorithm)) + self.raw).digest()
+        object.__setattr__(self, "fingerprint", digest)
+
+
+def is_small_order_point(encoded: bytes) -> bool:
+    """Tell whether 32 bytes encode an Ed25519 point of small order, canonically or not."""
+    return (int.from_bytes(encoded, "little") & (2**255 - 1)) % _P25519 in _SMALL_ORDER_Y
+
+
+def key_problem(algorithm: Algorithm, raw: bytes) -> str | None:
+    """Return why a raw public key is refused, or None for a good one."""
+    match algorithm:
+        case Algorithm.ED25519:
+            return _ed25519_problem(raw)
+        case Algorithm.X25519:
+            return _x25519_problem(raw)
+        case Algorithm.XWING:
+            return _xwing_problem(raw)
+        case Algorithm.ECDSA_P256 | Algorithm.ECDH_P256:
+            return _p256_problem(raw)
+
+
+def _ed25519_problem(raw: bytes) -> str | None:
+    if len(raw) != 32:
+        return "an Ed25519 public key has 32 bytes"
+    if int.from_bytes(raw, "little") & (2**255 - 1) >= _P25519:
+        return "Ed25519 public key is not canonically encoded"
+    return "Ed25519 public key has small order" if is_small_order_point(raw) else None
+
+
+def _x25519_problem(raw: bytes) -> str | None:
+    if len(raw) != 32:
+        return "an X25519 public key has 32 bytes"
+    u = int.from_bytes(raw, "little")
+    if u >= _P25519:
+        return "X25519 public key is not canonically encoded"
+    return "X25519 public key has small order" if u in _SMALL_ORDER_U else None
+
+
+def _xwing_problem(raw: bytes) -> str | None:
+    if len(raw) != _XWING_KEM_BYTES + 32:
+        return "a hybrid public key has 1216 bytes: ML-KEM-768, then X25519"
+    try:
+        mlkem.MLKEM768PublicKey.from_public_bytes(raw[:_XWING_KEM_BYTES])
+    except ValueError:
+        return "ML-KEM-768 public key is invalid"
+    return _x25519_problem(raw[_XWING_KEM_BYTES:])
+
+
+def _p256_problem(raw: bytes) -> str | None:
+    if len(raw) != 33 or raw[0] not in (2, 3):
+        return "a P-256 public key is a compressed point of 33 bytes"
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw)
+    except ValueError:
+        return "P-256 public key is not on the curve"
+    return None
