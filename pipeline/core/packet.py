@@ -58,7 +58,7 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """A well-formed packet. Its signature is not verified by construction."""
+    """A well-formed packet; ``packet_id`` dedupes and links. Its signature is not verified by construction."""
 
     chain: bytes
     site: SiteName
@@ -74,6 +74,7 @@ class Packet:
     recipients: tuple[Recipient, ...]
     encrypted: bytes
     raw: bytes
+    packet_id: bytes
 
     @property
     def signed(self) -> bytes:
@@ -84,11 +85,6 @@ class Packet:
     def signature(self) -> bytes:
         """The signature, 64 bytes."""
         return self.raw[-SIGNATURE_BYTES:]
-
-    @property
-    def packet_id(self) -> bytes:
-        """Identifier that dedupes and links packets, 32 bytes."""
-        return packet_id(self.raw)
 
     @property
     def clear(self) -> bytes:
@@ -180,6 +176,7 @@ def parse_packet(data: bytes) -> Packet | Outcome:
         recipients=tuple(Recipient(r["key"], r["sealed_key"]) for r in raw["recipients"]),
         encrypted=raw["encrypted_kpi_data"],
         raw=data,
+        packet_id=packet_id(data),
     )
 
 

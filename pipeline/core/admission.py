@@ -1,0 +1,223 @@
+"""Admission: what becomes of a packet or control record, given the state. Total and pure.
+
+``parse_value`` needs no state and may run anywhere; ``judge`` decides without changing the
+state; ``enact`` changes it for a record that was judged admitted.
+"""
+
+from collections.abc import Callable
+
+from pipeline.core import avro
+from pipeline.core.control import (
+    MAX_CONTROL_BYTES,
+    BackfillGrant,
+    Control,
+    Enrol,
+    KeyOffer,
+    Revoke,
+    parse_control,
+    possession_message,
+)
+from pipeline.core.keys import Algorithm, PublicKey, Use
+from pipeline.core.outcome import Outcome
+from pipeline.core.packet import MAX_PACKET_BYTES, Packet, parse_packet
+from pipeline.core.sealing import SEALING_ALGORITHM, SIGNING_ALGORITHM
+from pipeline.core.signing import verify
+from pipeline.core.state import START, ChainState, Offer, Position, Site
+from schemas import schema
+
+PACKET_SCHEMA = schema("Packet")
+CONTROL_SCHEMA = schema("Control")
+TICK_SCHEMA = schema("Tick")
+TICK_VALUE = avro.frame(TICK_SCHEMA, b"")
+_MAX_VALUE_BYTES = max(MAX_PACKET_BYTES, MAX_CONTROL_BYTES) + avro.FRAME_BYTES
+
+Parsed = Packet | Control | Outcome
+SignatureCheck = Callable[[PublicKey, Packet], bool]
+
+
+def is_signed(key: PublicKey, packet: Packet) -> bool:
+    """Tell whether a packet carries a good signature of ``key``."""
+    return verify(key, packet.signature, packet.signed)
+
+
+def parse_value(value: bytes | None) -> Parsed:
+    """Return what a chain log value holds: a packet, a control record, a tick or a refusal. Total."""
+    if not value:
+        return Outcome.EMPTY
+    if len(value) > _MAX_VALUE_BYTES:
+        return Outcome.OVERSIZED
+    match avro.frame_id(value):
+        case PACKET_SCHEMA.id:
+            return parse_packet(value[avro.FRAME_BYTES :])
+        case CONTROL_SCHEMA.id:
+            return parse_control(value[avro.FRAME_BYTES :])
+        case TICK_SCHEMA.id:
+            return Outcome.TICK if value == TICK_VALUE else Outcome.MALFORMED
+        case _:
+            return Outcome.FOREIGN_SCHEMA
+
+
+def judge(state: ChainState, parsed: Parsed, time_ms: int, check: SignatureCheck = is_signed) -> Outcome:
+    """Decide a record at broker time ``time_ms``; the state stays as it is."""
+    if isinstance(parsed, Packet):
+        return _judge_packet(state, parsed, time_ms, check)
+    if isinstance(parsed, Control):
+        return _judge_control(state, parsed)
+    return parsed
+
+
+def enact(state: ChainState, admitted: Packet | Control) -> None:
+    """Change the state by a record that ``judge`` admitted."""
+    if isinstance(admitted, Packet):
+        state.put("positions", admitted.site, Position(admitted.sequence, admitted.packet_id))
+        return
+    state.put("issuers", admitted.issuer, Position(admitted.sequence, admitted.control_id))
+    _enact_body(state, admitted)
+
+
+def registration_problem(state: ChainState, packet: Packet, time_ms: int) -> Outcome | None:
+    """Return why registry and contract refuse a packet before its signature is looked at."""
+    site = state.tables.sites.get(packet.site)
+    if len(packet.raw) > state.contract.max_packet:
+        return Outcome.OVERSIZED
+    if packet.chain != state.chain:
+        return Outcome.WRONG_CHAIN
+    if site is None:
+        return Outcome.UNKNOWN_SITE
+    if packet.site_key != site.key.fingerprint:
+        return Outcome.WRONG_KEY
+    if not site.active:
+        return Outcome.INACTIVE_SITE
+    suite = packet.suite
+    if suite not in site.suites or not state.contract.accepts(suite, time_ms):
+        return Outcome.SUITE_REFUSED
+    if SIGNING_ALGORITHM[suite] is not site.key.algorithm:
+        return Outcome.SUITE_REFUSED
+    offered = {offer.key.fingerprint for offer in state.tables.offers.get(packet.site, ())}
+    return None if any(r.key in offered for r in packet.recipients) else Outcome.UNKNOWN_RECIPIENT
+
+
+def _judge_packet(state: ChainState, packet: Packet, time_ms: int, check: SignatureCheck) -> Outcome:
+    problem = registration_problem(state, packet, time_ms)
+    if problem is not None:
+        return problem
+    if not check(state.tables.sites[packet.site].key, packet):
+        return Outcome.BAD_SIGNATURE
+    last = state.tables.positions.get(packet.site, START)
+    jump = state.contract.max_sequence_jump
+    outcome = continuation(last, packet.sequence, packet.previous, packet.packet_id, jump)
+    return _time_outcome(state, packet, time_ms) if outcome is Outcome.ADMITTED else outcome
+
+
+def continuation(last: Position, sequence: int, previous: bytes, own_id: bytes, max_jump: int) -> Outcome:
+    """Apply the continuation rule, the same for sites and authorities."""
+    if own_id == last.last_id:
+        return Outcome.DUPLICATE
+    if sequence == last.sequence:
+        return Outcome.EQUIVOCATION
+    if sequence < last.sequence:
+        return Outcome.STALE
+    if previous != last.last_id:
+        return Outcome.BROKEN_LINK
+    return Outcome.ADMITTED if sequence - last.sequence <= max_jump else Outcome.SEQUENCE_JUMP
+
+
+def _time_outcome(state: ChainState, packet: Packet, time_ms: int) -> Outcome:
+    contract = state.contract
+    if packet.collected_to > time_ms + contract.skew_ms:
+        return Outcome.TOO_NEW
+    if packet.collected_from >= time_ms - contract.max_age_ms:
+        return Outcome.ADMITTED
+    granted = any(
+        grant.collected_from <= packet.collected_from
+        and packet.collected_to <= grant.collected_to
+        and time_ms <= grant.expires_ms
+        for grant in state.tables.grants.get(packet.site, ())
+    )
+    return Outcome.ADMITTED if granted else Outcome.TOO_OLD
+
+
+def _judge_control(state: ChainState, control: Control) -> Outcome:
+    if control.chain != state.chain:
+        return Outcome.WRONG_CHAIN
+    issuer = state.registrars.get(control.issuer)
+    if issuer is None:
+        return Outcome.UNKNOWN_ISSUER
+    if not is_issued(issuer, control):
+        return Outcome.BAD_SIGNATURE
+    last = state.tables.issuers.get(control.issuer, START)
+    jump = state.contract.max_sequence_jump
+    outcome = continuation(last, control.sequence, control.previous, control.control_id, jump)
+    return _judge_body(state, control) if outcome is Outcome.ADMITTED else outcome
+
+
+def is_issued(issuer: PublicKey, control: Control) -> bool:
+    """Tell whether a control record carries exactly one signature, a good one of its issuer."""
+    if len(control.signatures) != 1:
+        return False
+    key, signature = control.signatures[0]
+    return key == issuer.fingerprint == control.issuer and verify(issuer, signature, control.signed)
+
+
+def _judge_body(state: ChainState, control: Control) -> Outcome:
+    body = control.body
+    site = state.tables.sites.get(body.site)
+    if isinstance(body, Enrol):
+        return _judge_enrol(state, body) if site is None or not site.active else Outcome.CONFLICTING
+    if site is None:
+        return Outcome.UNKNOWN_SITE
+    if isinstance(body, Revoke):
+        fits = site.active and body.site_key == site.key.fingerprint
+        return Outcome.ADMITTED if fits else Outcome.CONFLICTING
+    if isinstance(body, KeyOffer):
+        if body.algorithm not in SEALING_ALGORITHM.values() or offered_key(body) is None:
+            return Outcome.WEAK_KEY
+        offers = state.tables.offers.get(body.site, ())
+        return Outcome.ADMITTED if not offers or body.epoch > offers[-1].epoch else Outcome.CONFLICTING
+    return Outcome.ADMITTED
+
+
+def _judge_enrol(state: ChainState, body: Enrol) -> Outcome:
+    key = enrolled_key(body)
+    if key is None or body.algorithm not in SIGNING_ALGORITHM.values():
+        return Outcome.WEAK_KEY
+    if not verify(key, body.possession, possession_message(state.chain, body.site, key.fingerprint)):
+        return Outcome.BAD_POSSESSION
+    return Outcome.ADMITTED
+
+
+def enrolled_key(body: Enrol) -> PublicKey | None:
+    """Return the site's key that an enrolment names, or None for a weak one."""
+    return _good_key(Use.SITE, body.algorithm, body.signing_key)
+
+
+def offered_key(body: KeyOffer) -> PublicKey | None:
+    """Return the platform's key that an offer names, or None for a weak one."""
+    return _good_key(Use.PLATFORM, body.algorithm, body.public_key)
+
+
+def _good_key(use: Use, algorithm: Algorithm, raw: bytes) -> PublicKey | None:
+    try:
+        return PublicKey(use, algorithm, raw)
+    except ValueError:
+        return None
+
+
+def _enact_body(state: ChainState, control: Control) -> None:
+    body, tables = control.body, state.tables
+    match body:
+        case Enrol():
+            key = enrolled_key(body)
+            assert key is not None  # noqa: S101  judged before
+            state.put("sites", body.site, Site(body.site, key, body.suites, body.indicators, body.equipment))
+        case Revoke():
+            old = tables.sites[body.site]
+            revoked = Site(old.name, old.key, old.suites, old.indicators, old.equipment, active=False)
+            state.put("sites", body.site, revoked)
+        case BackfillGrant():
+            state.put("grants", body.site, (*tables.grants.get(body.site, ()), body))
+        case KeyOffer():
+            key = offered_key(body)
+            assert key is not None  # noqa: S101  judged before
+            offer = Offer(body.epoch, key, body.valid_to)
+            state.put("offers", body.site, (*tables.offers.get(body.site, ()), offer))

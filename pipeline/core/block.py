@@ -1,0 +1,200 @@
+"""Blocks: header, entries, leaves, encodings and the places of bytes inside them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from hashlib import sha256
+from typing import Any
+
+from pipeline.core import avro
+from pipeline.core.merkle import leaf_hash
+from schemas import schema
+
+HEADER_VERSION = 1
+MAX_CERTIFIED_BYTES = 900 * 1000
+_HEADER = schema("Header")
+_BLOCK = schema("Block")
+CERTIFIED_BLOCK = schema("CertifiedBlock")
+_HASH_PREFIX = b"bkdms/block/v1\x00"
+
+
+class Kind(IntEnum):
+    """Kind of a leaf; its first byte, so that no kind can pass for another."""
+
+    PACKET = 1
+    CONTROL = 2
+    HEADER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LogSource:
+    """Range [first, next) of the chain log that a block consumed."""
+
+    incarnation: int
+    topic: str
+    partition: int
+    first: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Block header; times are broker times in milliseconds, hashes have 32 bytes."""
+
+    version: int
+    rules_version: int
+    chain: bytes
+    chain_id: str
+    height: int
+    period_start: int
+    period_end: int
+    part: int
+    previous_hash: bytes
+    first_index: int
+    entry_count: int
+    entries_root: bytes
+    source: LogSource
+    log_digest: bytes
+    contract_hash: bytes
+
+    @property
+    def tree_size(self) -> int:
+        """Size of the tree after the block: its entries and its header."""
+        return self.first_index + self.entry_count + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One admitted record: kind, offset and broker time (ms) in the chain log, bytes as received."""
+
+    kind: Kind
+    offset: int
+    time_ms: int
+    payload: bytes
+
+    @property
+    def leaf(self) -> bytes:
+        """Leaf bytes: kind u8, log offset u64, broker time u64, payload."""
+        return leaf_bytes(self.kind, self.offset, self.time_ms, self.payload)
+
+    @property
+    def encoded_size(self) -> int:
+        """Size in an encoded block, bytes."""
+        numbers = avro.long_size(self.kind) + avro.long_size(self.offset) + avro.long_size(self.time_ms)
+        return numbers + avro.bytes_size(len(self.payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block with its encodings."""
+
+    header: Header
+    entries: tuple[Entry, ...]
+    header_bytes: bytes
+    encoded: bytes
+
+    @property
+    def hash(self) -> bytes:
+        """Block hash, 32 bytes."""
+        return block_hash(self.header_bytes)
+
+    @property
+    def leaf_hashes(self) -> list[bytes]:
+        """Leaf hashes that the block adds to the tree: its entries, then its header."""
+        return [*(leaf_hash(entry.leaf) for entry in self.entries), leaf_hash(header_leaf(self.header))]
+
+    def places(self) -> Iterator[tuple[int, int]]:
+        """Yield (offset, length) of each entry's payload inside the encoded block, in order."""
+        position = len(self.header_bytes) + avro.long_size(len(self.entries))
+        for entry in self.entries:
+            position += entry.encoded_size
+            yield position - len(entry.payload), len(entry.payload)
+
+
+def leaf_bytes(kind: Kind, offset: int, time_ms: int, payload: bytes) -> bytes:
+    """Return the bytes that a leaf of the tree hashes."""
+    return bytes((kind,)) + offset.to_bytes(8, "big") + time_ms.to_bytes(8, "big") + payload
+
+
+def header_leaf(header: Header) -> bytes:
+    """Return the leaf bytes of a header; its offset and time are where the block ends."""
+    return leaf_bytes(Kind.HEADER, header.source.next, header.period_end, encode_header(header))
+
+
+def block_hash(header_bytes: bytes) -> bytes:
+    """Return the hash of an encoded header, 32 bytes."""
+    return sha256(_HASH_PREFIX + header_bytes).digest()
+
+
+def _source_fields(source: LogSource) -> dict[str, Any]:
+    return {name: getattr(source, name) for name in LogSource.__slots__}
+
+
+def encode_header(header: Header) -> bytes:
+    """Return the encoding of a header."""
+    fields = {name: getattr(header, name) for name in Header.__slots__}
+    return avro.encode(_HEADER, fields | {"source": _source_fields(header.source)})
+
+
+def make_block(header: Header, entries: Sequence[Entry]) -> Block:
+    """Encode header and entries to a block."""
+    header_bytes = encode_header(header)
+    value = {
+        "header": {name: getattr(header, name) for name in Header.__slots__}
+        | {"source": _source_fields(header.source)},
+        "entries": [
+            {"kind": int(e.kind), "offset": e.offset, "time": e.time_ms, "payload": e.payload}
+            for e in entries
+        ],
+    }
+    return Block(header, tuple(entries), header_bytes, avro.encode(_BLOCK, value))
+
+
+def encode_certified(block: Block, certificate: bytes) -> bytes:
+    """Return block and certificate as published; the block's encoding is its prefix."""
+    return block.encoded + bytes_value(certificate)
+
+
+def bytes_value(data: bytes) -> bytes:
+    """Return the Avro encoding of a bytes value."""
+    length, prefix = len(data) << 1, bytearray()
+    while length > 127:
+        prefix.append(length & 127 | 128)
+        length >>= 7
+    prefix.append(length)
+    return bytes(prefix) + data
+
+
+def parse_block(encoded: bytes) -> Block | None:
+    """Return the block that ``encoded`` canonically encodes, or None. Total."""
+    if len(encoded) > MAX_CERTIFIED_BYTES:
+        return None
+    value = avro.decode(_BLOCK, encoded)
+    return None if value is None else _built(value, encoded)
+
+
+def parse_certified(data: bytes) -> tuple[Block, bytes] | None:
+    """Return block and certificate that ``data`` canonically encodes, or None. Total."""
+    if len(data) > MAX_CERTIFIED_BYTES:
+        return None
+    value = avro.decode(CERTIFIED_BLOCK, data)
+    if value is None:
+        return None
+    certificate: bytes = value["certificate"]
+    block = _built(value["block"], data[: len(data) - avro.bytes_size(len(certificate))])
+    return None if block is None else (block, certificate)
+
+
+def _built(value: dict[str, Any], encoded: bytes) -> Block | None:
+    fields = value["header"]
+    numbers = [number for number in fields.values() if isinstance(number, int)]
+    numbers += [number for number in fields["source"].values() if isinstance(number, int)]
+    if min(numbers) < 0:
+        return None
+    header = Header(**(fields | {"source": LogSource(**fields["source"])}))
+    entries = []
+    for item in value["entries"]:
+        if item["kind"] not in (Kind.PACKET, Kind.CONTROL) or min(item["offset"], item["time"]) < 0:
+            return None
+        entries.append(Entry(Kind(item["kind"]), item["offset"], item["time"], item["payload"]))
+    return Block(header, tuple(entries), encode_header(header), encoded)

@@ -1,0 +1,174 @@
+"""Derivation: the chain log in, blocks out. A block's bytes are a pure function of the log."""
+
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from pipeline.core.admission import Parsed, SignatureCheck, enact, is_signed, judge, parse_value
+from pipeline.core.block import HEADER_VERSION, Block, Entry, Header, Kind, LogSource, make_block
+from pipeline.core.checkpoint import Checkpoint
+from pipeline.core.control import Control
+from pipeline.core.errors import IntegrityError
+from pipeline.core.merkle import leaf_hash, root_of
+from pipeline.core.outcome import Outcome
+from pipeline.core.packet import Packet
+from pipeline.core.state import ChainState, Changes
+
+_DIGEST_PREFIX = b"bkdms/log/v1\x00"
+_DIGEST_ITEM = struct.Struct(">QQ32sB")
+_HEADER_ROOM_BYTES = 1024
+_MAX_REFUSED_BYTES = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One record of the chain log: offset, broker time in milliseconds, value."""
+
+    offset: int
+    time_ms: int
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that the chain refused."""
+
+    record: LogRecord
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A derived block: its checkpoint, what it changed, what it refused, outcomes counted."""
+
+    block: Block
+    checkpoint: Checkpoint
+    changes: Changes
+    refused: tuple[Refused, ...]
+    outcomes: Counter[Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Fed:
+    """What feeding one record gave: its outcome and the blocks that it closed, if any."""
+
+    outcome: Outcome
+    closed: tuple[Derived, ...] = ()
+
+
+class Deriver:
+    """Feeds records of the chain log into a state and closes blocks (Y.4907 clause 9)."""
+
+    def __init__(self, state: ChainState) -> None:
+        self.state = state
+        self.next_offset = state.head.next_offset
+        self._open()
+
+    def _open(self) -> None:
+        self._first = self.next_offset
+        self._entries: list[Entry] = []
+        self._size = _HEADER_ROOM_BYTES
+        self._period_start = 0
+        self._digest = sha256(_DIGEST_PREFIX)
+        self._refused: list[Refused] = []
+        self._refused_bytes = 0
+        self._outcomes: Counter[Outcome] = Counter()
+
+    @property
+    def open_until(self) -> int | None:
+        """End of the period of the open block in broker time (ms), or None where no entry waits."""
+        return self._period_start + self.state.contract.period_ms if self._entries else None
+
+    @property
+    def open_entries(self) -> int:
+        """Number of entries in the open block."""
+        return len(self._entries)
+
+    def feed(self, record: LogRecord, parsed: Parsed | None = None, check: SignatureCheck = is_signed) -> Fed:
+        """Apply one record; ``parsed`` saves parsing it again.
+
+        Raises:
+            IntegrityError: offsets are not consecutive, so the log is not the one consumed so far.
+        """
+        if record.offset != self.next_offset:
+            raise IntegrityError(
+                f"chain log jumps from offset {self.next_offset} to {record.offset}", code="log_gap"
+            )
+        closed: list[Derived] = []
+        if self._entries and self._period_of(record.time_ms) != self._period_start:
+            closed.append(self._close())
+        if parsed is None:
+            parsed = parse_value(record.value)
+        outcome = judge(self.state, parsed, record.time_ms, check)
+        entry = _entry(parsed, record) if outcome is Outcome.ADMITTED else None
+        if entry is not None and self._size + entry.encoded_size > self.state.contract.max_block:
+            closed.append(self._close())
+        self._consume(record, outcome)
+        if entry is not None and not isinstance(parsed, Outcome):
+            enact(self.state, parsed)
+            self._add(entry)
+            if len(self._entries) >= self.state.contract.max_entries:
+                closed.append(self._close())
+        return Fed(outcome, tuple(closed))
+
+    def _period_of(self, time_ms: int) -> int:
+        return time_ms - time_ms % self.state.contract.period_ms
+
+    def _add(self, entry: Entry) -> None:
+        if not self._entries:
+            self._period_start = self._period_of(entry.time_ms)
+        self._entries.append(entry)
+        self._size += entry.encoded_size
+
+    def _consume(self, record: LogRecord, outcome: Outcome) -> None:
+        value = record.value or b""
+        self._digest.update(_DIGEST_ITEM.pack(record.offset, record.time_ms, sha256(value).digest(), outcome))
+        self.next_offset = record.offset + 1
+        self._outcomes[outcome] += 1
+        if outcome.is_refusal and self._refused_bytes + len(value) <= _MAX_REFUSED_BYTES:
+            self._refused.append(Refused(record, outcome))
+            self._refused_bytes += len(value)
+
+    def _close(self) -> Derived:
+        block = make_block(self._header(), self._entries)
+        frontier = self.state.seal(block)
+        checkpoint = Checkpoint(self.state.genesis.origin, frontier.size, frontier.root())
+        changes = self.state.take_changes()
+        derived = Derived(block, checkpoint, changes, tuple(self._refused), self._outcomes)
+        self._open()
+        return derived
+
+    def _header(self) -> Header:
+        head, genesis, period = self.state.head, self.state.genesis, self._period_start
+        return Header(
+            version=HEADER_VERSION,
+            rules_version=self.state.rules_version,
+            chain=genesis.chain,
+            chain_id=genesis.url,
+            height=head.height + 1,
+            period_start=period,
+            period_end=period + self.state.contract.period_ms,
+            part=head.part + 1 if head.period_start == period else 0,
+            previous_hash=head.block_hash,
+            first_index=head.frontier.size,
+            entry_count=len(self._entries),
+            entries_root=entries_root(self._entries),
+            source=LogSource(
+                head.incarnation, genesis.topic, genesis.partition, self._first, self.next_offset
+            ),
+            log_digest=self._digest.digest(),
+            contract_hash=self.state.contract.hash,
+        )
+
+
+def entries_root(entries: Sequence[Entry]) -> bytes:
+    """Return the RFC 6962 root over a block's entries, 32 bytes."""
+    return root_of([leaf_hash(entry.leaf) for entry in entries])
+
+
+def _entry(parsed: Parsed, record: LogRecord) -> Entry:
+    kind = Kind.CONTROL if isinstance(parsed, Control) else Kind.PACKET
+    payload = parsed.raw if isinstance(parsed, Packet | Control) else b""
+    return Entry(kind, record.offset, record.time_ms, payload)

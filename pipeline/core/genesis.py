@@ -1,0 +1,154 @@
+"""Genesis file: the first keys, nodes, policy and contract of a chain, pinned by its hash.
+
+The file is JSON that people can read; its very bytes are hashed, so they are never rewritten.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from typing import Any, cast
+
+from pipeline.core.contract import Contract, SuiteTerm
+from pipeline.core.errors import ConfigError
+from pipeline.core.keys import Algorithm, PublicKey, Use
+from pipeline.core.names import is_text
+from pipeline.core.quorum import NodeKey, Policy
+from pipeline.core.sealing import Suite
+
+_FORMAT = "bkdms-genesis/v1"
+_MAX_GENESIS_BYTES = 1 << 20
+RULES_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Genesis:
+    """A checked genesis file; ``raw`` are its bytes, ``chain`` their SHA-256."""
+
+    url: str
+    topic: str
+    partition: int
+    incarnation: int
+    root_keys: tuple[PublicKey, ...]
+    root_threshold: int
+    registrars: tuple[PublicKey, ...]
+    policy: Policy
+    log_key: PublicKey
+    contract: Contract
+    raw: bytes
+
+    @property
+    def chain(self) -> bytes:
+        """Identifier of the chain, 32 bytes; the previous hash of block 1."""
+        return sha256(self.raw).digest()
+
+    @property
+    def origin(self) -> str:
+        """C2SP origin: the URL without scheme and the first bytes of the chain's hash."""
+        return f"{self.url.split('://', 1)[1].rstrip('/')}/{self.chain[:4].hex()}"
+
+
+def encode_genesis(
+    *,
+    url: str,
+    topic: str,
+    partition: int,
+    root_keys: tuple[PublicKey, ...],
+    root_threshold: int,
+    registrars: tuple[PublicKey, ...],
+    policy: Policy,
+    log_key: PublicKey,
+    contract: Contract,
+    incarnation: int = 1,
+) -> bytes:
+    """Return the bytes of a genesis file.
+
+    Raises:
+        ConfigError: the parts do not make a valid genesis.
+    """
+    terms = asdict(contract) | {
+        "suites": [
+            {"suite": term.suite.name.lower(), "expires_ms": term.expires_ms} for term in contract.suites
+        ]
+    }
+    document = {
+        "format": _FORMAT,
+        "url": url,
+        "chain_log": {"topic": topic, "partition": partition, "incarnation": incarnation},
+        "roots": {"threshold": root_threshold, "keys": [_key_fields(key) for key in root_keys]},
+        "registrars": [_key_fields(key) for key in registrars],
+        "nodes": [{"name": node.name, "ed25519": node.public_key.hex()} for node in policy.nodes],
+        "quorum": policy.quorum,
+        "log_key": _key_fields(log_key),
+        "rules_version": RULES_VERSION,
+        "contract": terms,
+    }
+    raw = (json.dumps(document, indent=2) + "\n").encode()
+    parse_genesis(raw)
+    return raw
+
+
+def parse_genesis(raw: bytes) -> Genesis:
+    """Check the bytes of a genesis file.
+
+    Raises:
+        ConfigError: the file is not a valid genesis; the message names the field.
+    """
+    try:
+        document = json.loads(raw[:_MAX_GENESIS_BYTES])
+        genesis = _build(document, raw)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"genesis file: field {error} is missing or has the wrong type") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise ConfigError(f"genesis file: {error}") from None
+    return genesis
+
+
+def _build(document: dict[str, Any], raw: bytes) -> Genesis:
+    if document["format"] != _FORMAT or document["rules_version"] != RULES_VERSION:
+        raise ValueError(f"needs format {_FORMAT} with rules_version {RULES_VERSION}; upgrade bkdms")
+    log, roots, url = document["chain_log"], document["roots"], document["url"]
+    if not is_text(url) or not url.startswith("https://") or "+" in url:
+        raise ValueError("url must be an https:// URL of at most 64 characters without '+'")
+    root_keys = tuple(_key(item, Use.ROOT) for item in roots["keys"])
+    registrars = tuple(_key(item, Use.REGISTRAR) for item in document["registrars"])
+    if not 1 <= roots["threshold"] <= len(root_keys) or not registrars:
+        raise ValueError("needs at least one registrar and a root threshold within the number of root keys")
+    policy = Policy(
+        tuple(NodeKey(item["name"], bytes.fromhex(item["ed25519"])) for item in document["nodes"]),
+        document["quorum"],
+    )
+    return Genesis(
+        url,
+        str(log["topic"]),
+        _whole(log["partition"]),
+        _whole(log["incarnation"]),
+        root_keys,
+        roots["threshold"],
+        registrars,
+        policy,
+        _key(document["log_key"], Use.LOG),
+        _contract(document["contract"]),
+        raw,
+    )
+
+
+def _whole(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{value!r} is not a whole number")
+    return value
+
+
+def _key_fields(key: PublicKey) -> dict[str, str]:
+    return {"algorithm": key.algorithm.name.lower(), "public": key.raw.hex()}
+
+
+def _key(item: dict[str, str], use: Use) -> PublicKey:
+    return PublicKey(use, Algorithm[item["algorithm"].upper()], bytes.fromhex(item["public"]))
+
+
+def _contract(item: dict[str, Any]) -> Contract:
+    terms = tuple(
+        SuiteTerm(Suite[term["suite"].upper()], _whole(term["expires_ms"])) for term in item["suites"]
+    )
+    numbers = {name: _whole(value) for name, value in item.items() if name != "suites"}
+    return Contract(**cast("dict[str, Any]", numbers), suites=terms)

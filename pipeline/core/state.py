@@ -1,0 +1,150 @@
+"""Chain state: registry, positions and head. A function of the blocks alone.
+
+Changes are journalled, so that a block can be undone and what it changed can be stored.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pipeline.core.block import Block
+from pipeline.core.contract import Contract
+from pipeline.core.control import BackfillGrant
+from pipeline.core.genesis import RULES_VERSION, Genesis
+from pipeline.core.keys import PublicKey
+from pipeline.core.merkle import Frontier
+from pipeline.core.names import SiteName
+from pipeline.core.quorum import Policy
+from pipeline.core.sealing import Suite
+
+_MISSING = object()
+
+
+class Position(NamedTuple):
+    """Last admitted sequence and identifier (32 bytes) of a site or an authority."""
+
+    sequence: int
+    last_id: bytes
+
+
+START = Position(0, bytes(32))
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Registry entry of a sampling site."""
+
+    name: SiteName
+    key: PublicKey
+    suites: tuple[Suite, ...]
+    indicators: tuple[str, ...]
+    equipment: tuple[bytes, ...]
+    active: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A sealing key that the platform offered to a site."""
+
+    epoch: int
+    key: PublicKey
+    valid_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """End of the chain: last block, tree, and where the chain log goes on.
+
+    ``chain_bytes`` is the sum of the lengths of all encoded blocks (Table 10-3 block recorder).
+    """
+
+    height: int
+    block_hash: bytes
+    frontier: Frontier
+    incarnation: int
+    next_offset: int
+    period_start: int
+    part: int
+    chain_bytes: int
+
+
+@dataclass(slots=True)
+class Tables:
+    """The keyed parts of the state."""
+
+    sites: dict[SiteName, Site] = field(default_factory=dict)
+    positions: dict[SiteName, Position] = field(default_factory=dict)
+    grants: dict[SiteName, tuple[BackfillGrant, ...]] = field(default_factory=dict)
+    offers: dict[SiteName, tuple[Offer, ...]] = field(default_factory=dict)
+    issuers: dict[bytes, Position] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one block changed: new rows by table, and the head after it."""
+
+    tables: Tables
+    head: Head
+
+
+class ChainState:
+    """State after a block; mutable, with a journal since the last ``take_changes``."""
+
+    def __init__(self, genesis: Genesis, tables: Tables | None = None, head: Head | None = None) -> None:
+        self.genesis = genesis
+        self.chain = genesis.chain
+        self.contract: Contract = genesis.contract
+        self.policy: Policy = genesis.policy
+        self.registrars = {key.fingerprint: key for key in genesis.registrars}
+        self.rules_version = RULES_VERSION
+        self.tables = tables if tables is not None else Tables()
+        self.head = head if head is not None else genesis_head(genesis)
+        self._journal: list[tuple[str, Hashable, object]] = []
+        self._head_before = self.head
+
+    def put(self, table: str, key: Hashable, value: object) -> None:
+        """Set one row of a table of ``Tables``."""
+        rows: dict[Any, Any] = getattr(self.tables, table)
+        self._journal.append((table, key, rows.get(key, _MISSING)))
+        rows[key] = value
+
+    def seal(self, block: Block) -> Frontier:
+        """Advance the head by a block whose entries have been enacted; return the new frontier."""
+        header = block.header
+        frontier = self.head.frontier.extend(block.leaf_hashes)
+        self.head = Head(
+            header.height,
+            block.hash,
+            frontier,
+            header.source.incarnation,
+            header.source.next,
+            header.period_start,
+            header.part,
+            self.head.chain_bytes + len(block.encoded),
+        )
+        return frontier
+
+    def take_changes(self) -> Changes:
+        """Return what changed since the last call and forget how to undo it."""
+        tables = Tables()
+        for name, key, _ in self._journal:
+            getattr(tables, name)[key] = getattr(self.tables, name)[key]
+        self._journal.clear()
+        self._head_before = self.head
+        return Changes(tables, self.head)
+
+    def undo(self) -> None:
+        """Go back to the state at the last ``take_changes``."""
+        for name, key, old in reversed(self._journal):
+            rows: dict[Any, Any] = getattr(self.tables, name)
+            if old is _MISSING:
+                del rows[key]
+            else:
+                rows[key] = old
+        self._journal.clear()
+        self.head = self._head_before
+
+
+def genesis_head(genesis: Genesis) -> Head:
+    """Return the head before block 1: the genesis hash as block hash, an empty tree."""
+    return Head(0, genesis.chain, Frontier.EMPTY, genesis.incarnation, 0, -1, 0, 0)
