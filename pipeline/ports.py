@@ -1,0 +1,113 @@
+"""What services need from the outside world, as protocols; adapters implement them.
+
+All raise ``TransientError`` where the same call may succeed later; anything else is named.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One record from a topic; ``time_ms`` is its Kafka timestamp."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+    key: bytes | None
+    value: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One record for a topic; ``partition`` None lets the key decide."""
+
+    topic: str
+    value: bytes | None
+    key: bytes | None = None
+    partition: int | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Clock(Protocol):
+    """Wall clock."""
+
+    def now_ms(self) -> int:
+        """Return GMT in milliseconds since 1970."""
+
+
+class PartitionReader(Protocol):
+    """Reads one partition from a position that the caller keeps."""
+
+    async def seek(self, offset: int) -> None:
+        """Make ``offset`` the next one to be fetched."""
+
+    async def fetch(self, max_records: int, timeout_ms: int) -> list[Received]:
+        """Return the next records, none if the time ran out.
+
+        Raises:
+            IntegrityError: code ``offset_out_of_range``: the position is not in the log (any more).
+        """
+
+    async def bounds(self) -> tuple[int, int]:
+        """Return the first offset held and the one after the last."""
+
+    async def close(self) -> None:
+        """Leave the broker."""
+
+
+class Producer(Protocol):
+    """Sends records so that all are on disk, or says that some may not be."""
+
+    async def send(self, batch: Sequence[Outgoing]) -> None:
+        """Return when all records are acknowledged, in order.
+
+        Raises:
+            TransientError: some may be missing or doubled; send the same again from the first on.
+        """
+
+    async def close(self) -> None:
+        """Flush and leave the broker."""
+
+
+class Trimmer(Protocol):
+    """Deletes the front of a log."""
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        """Delete records below offset ``before``."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerHead:
+    """What the ledger holds last: a certified block's coordinates, unverified until checked."""
+
+    height: int
+    block_hash: bytes
+    published: int
+
+
+class Ledger(Protocol):
+    """The committed chain in Redis (Y.4907 clause 9): extended by one block or left alone."""
+
+    async def head(self) -> LedgerHead | None:
+        """Return the head, or None for an empty ledger."""
+
+    async def commit(self, height: int, previous_hash: bytes, block_hash: bytes, certified: bytes) -> bool:
+        """Extend the ledger by a certified block; False where the head is not its predecessor."""
+
+    async def replace(self, seen: LedgerHead | None, height: int, block_hash: bytes, certified: bytes) -> bool:
+        """Put the head to a verified block where the ledger still holds exactly ``seen``; else False."""
+
+    async def certified(self, height: int) -> bytes | None:
+        """Return the certified block held for a height, unverified."""
+
+    async def mark_published(self, height: int) -> None:
+        """Record that blocks up to ``height`` are published and verified; drop old bodies."""
+
+    async def acquire_lease(self, owner: str, ttl_ms: int) -> bool:
+        """Take or renew the publishing lease."""
+
+    async def release_lease(self, owner: str) -> None:
+        """Give the lease back."""
