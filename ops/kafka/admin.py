@@ -1,0 +1,184 @@
+"""Topics and rights on a running Kafka, made to agree with the tables. Calling it again changes nothing."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from ops.kafka.acl_table import grants
+from ops.kafka.topic_table import TopicSpec
+from ops.tls.authority import CertificateFiles
+from ops.tls.principal import Principal
+from pipeline.core.errors import ConfigError, TransientError
+from pipeline.core.topics import Topics
+
+REQUEST_TIMEOUT_S = 30
+POLL_S = 0.02
+
+
+def client_settings(bootstrap: str, files: CertificateFiles) -> dict[str, Any]:
+    """Settings that make a confluent-kafka client connect with ``files``."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "security.protocol": "ssl",
+        "ssl.ca.location": str(files.ca),
+        "ssl.certificate.location": str(files.certificate),
+        "ssl.key.location": str(files.key),
+        "ssl.endpoint.identification.algorithm": "https",
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 500,
+        "log_level": 2,
+    }
+
+
+class KafkaAdmin:
+    """Creates topics and grants rights with the admin's certificate."""
+
+    def __init__(self, bootstrap: str, files: CertificateFiles) -> None:
+        self._client = AdminClient(client_settings(bootstrap, files))
+
+    def is_ready(self, timeout_s: float) -> bool:
+        """Whether the broker answers within ``timeout_s`` seconds."""
+        try:
+            return bool(self._client.list_topics(timeout=timeout_s).brokers)
+        except KafkaException:
+            return False
+
+    def apply_topics(self, table: Iterable[TopicSpec]) -> None:
+        """Create what is missing and set what differs; partitions only grow.
+
+        Raises:
+            TransientError: Kafka did not answer in time.
+            ConfigError: Kafka refuses a setting.
+        """
+        specs = tuple(table)
+        made = self._client.create_topics(
+            [
+                NewTopic(
+                    spec.name, num_partitions=spec.partitions, replication_factor=1, config=spec.settings
+                )
+                for spec in specs
+            ],
+            request_timeout=REQUEST_TIMEOUT_S,
+        )
+        present = [spec for spec in specs if not _created(made[spec.name], spec.name)]
+        if present:
+            self._set_again(present)
+        names = {spec.name for spec in specs}
+        _until(lambda: names <= self._client.list_topics(timeout=REQUEST_TIMEOUT_S).topics.keys(), "topics")
+
+    def grant(self, principals: Iterable[Principal], topics: Iterable[Topics]) -> None:
+        """Give each principal the rights of its role on each deployment's topics.
+
+        Raises:
+            TransientError: Kafka did not answer in time.
+            ConfigError: Kafka refuses a binding.
+        """
+        deployments = tuple(topics)
+        bindings = {
+            binding
+            for principal in principals
+            for deployment in deployments
+            for binding in bindings_of(principal, deployment)
+        }
+        if bindings:
+            done = self._client.create_acls(list(bindings), request_timeout=REQUEST_TIMEOUT_S)
+            _wait_all({str(binding): future for binding, future in done.items()})
+            # The controller answers before the broker has heard of it.
+            _until(lambda: bindings <= self._bindings(), "rights")
+
+    def _bindings(self) -> set[AclBinding]:
+        everything = AclBindingFilter(
+            ResourceType.ANY,
+            None,  # type: ignore[arg-type]  # here and below None means any; the type hints forgot it
+            ResourcePatternType.ANY,
+            None,  # type: ignore[arg-type]
+            None,  # type: ignore[arg-type]
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        return set(self._client.describe_acls(everything).result(timeout=REQUEST_TIMEOUT_S))
+
+    def _set_again(self, specs: Iterable[TopicSpec]) -> None:
+        resources = [
+            ConfigResource(
+                ConfigResource.Type.TOPIC,
+                spec.name,
+                incremental_configs=[
+                    ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+                    for key, value in spec.settings.items()
+                ],
+            )
+            for spec in specs
+        ]
+        done = self._client.incremental_alter_configs(resources, request_timeout=REQUEST_TIMEOUT_S)
+        _wait_all({str(resource): future for resource, future in done.items()})
+
+
+def bindings_of(principal: Principal, topics: Topics) -> tuple[AclBinding, ...]:
+    """The rows of the table for ``principal`` as Kafka takes them; from any host."""
+    return tuple(
+        AclBinding(
+            ResourceType[grant.resource.upper()],
+            grant.name,
+            ResourcePatternType.PREFIXED if grant.prefixed else ResourcePatternType.LITERAL,
+            principal.kafka,
+            "*",
+            AclOperation[operation.value],
+            AclPermissionType.ALLOW,
+        )
+        for grant in grants(principal.role, topics)
+        for operation in grant.operations
+    )
+
+
+def _until(is_so: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + REQUEST_TIMEOUT_S
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise TransientError(f"Kafka did not take over new {what} within {REQUEST_TIMEOUT_S} s")
+        time.sleep(POLL_S)
+
+
+def _created(future: "Future[Any]", name: str) -> bool:
+    try:
+        _wait(future, name)
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return False
+        raise ConfigError(f"Kafka refuses topic {name}: {error.args[0].str()}") from error
+    return True
+
+
+def _wait_all(futures: Mapping[str, "Future[Any]"]) -> None:
+    for name, future in futures.items():
+        try:
+            _wait(future, name)
+        except KafkaException as error:
+            raise ConfigError(f"Kafka refuses {name}: {error.args[0].str()}") from error
+
+
+def _wait(future: "Future[Any]", name: str) -> None:
+    try:
+        future.result(timeout=REQUEST_TIMEOUT_S)
+    except TimeoutError as error:
+        raise TransientError(f"Kafka did not answer about {name} within {REQUEST_TIMEOUT_S} s") from error
+    except KafkaException as error:
+        if error.args[0].retriable() or error.args[0].code() == KafkaError._TIMED_OUT:
+            raise TransientError(f"Kafka could not do it now ({name}): {error.args[0].str()}") from error
+        raise

