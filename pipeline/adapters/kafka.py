@@ -1,0 +1,245 @@
+"""Kafka by aiokafka: partition reader, idempotent producer, trimmer. Mutual TLS always.
+
+A send that failed drops its producer: aiokafka spends a sequence number on an expired batch,
+so a producer that lived on could let a later record land before an earlier one.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.errors import (
+    ConsumerStoppedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+    UnknownTopicOrPartitionError,
+)
+
+from pipeline.adapters.tls import TlsFiles, client_context
+from pipeline.core.errors import ConfigError, IntegrityError, TransientError
+from pipeline.ports import Outgoing, Received
+
+_REQUEST_TIMEOUT_MS = 20_000
+_CLOSE_TIMEOUT_S = 5
+_FETCH_BYTES = 4 << 20
+_TOO_LARGE_BATCH_BYTES = 64 * 1024  # below the smallest message limit of our topics
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaConnection:
+    """Where Kafka is and who we are there: bootstrap servers, TLS files, client id."""
+
+    bootstrap: str
+    tls: TlsFiles
+    client_id: str
+
+    def options(self) -> dict[str, Any]:
+        """Return what every aiokafka client takes."""
+        return {
+            "bootstrap_servers": self.bootstrap,
+            "client_id": self.client_id,
+            "security_protocol": "SSL",
+            "ssl_context": client_context(self.tls),
+            "request_timeout_ms": _REQUEST_TIMEOUT_MS,
+        }
+
+
+@contextlib.contextmanager
+def kafka_errors(doing: str) -> Iterator[None]:
+    """Turn aiokafka's errors into ours; ``doing`` says what was tried.
+
+    Raises:
+        ConfigError: rights or topics are missing.
+        IntegrityError: the position is not in the log.
+        TransientError: everything else that Kafka reports.
+    """
+    try:
+        yield
+    except OffsetOutOfRangeError as error:
+        raise IntegrityError(
+            f"{doing}: the position is not in the log", code="offset_out_of_range"
+        ) from error
+    except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
+        raise ConfigError(
+            f"{doing}: not allowed by Kafka's ACLs; check the certificate's principal"
+        ) from error
+    except UnknownTopicOrPartitionError as error:
+        raise ConfigError(f"{doing}: the topic does not exist; 'bkdms up' creates it") from error
+    except (KafkaError, ConsumerStoppedError, OSError, TimeoutError) as error:
+        raise TransientError(f"{doing}: {error or type(error).__name__}", code="kafka") from error
+
+
+class KafkaPartitionReader:
+    """Reads one partition; the caller keeps the position, and nothing is skipped silently."""
+
+    def __init__(self, connection: KafkaConnection, topic: str, partition: int = 0) -> None:
+        self._connection = connection
+        self._at = TopicPartition(topic, partition)
+        self._consumer: AIOKafkaConsumer | None = None
+        self._next = 0
+
+    async def _open(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                **self._connection.options(),
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                max_partition_fetch_bytes=_FETCH_BYTES,
+                fetch_max_bytes=_FETCH_BYTES,
+                fetch_max_wait_ms=200,
+                retry_backoff_ms=200,
+            )
+            try:
+                await consumer.start()
+                consumer.assign([self._at])
+                consumer.seek(self._at, self._next)
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    await consumer.stop()
+                raise
+            self._consumer = consumer
+        return self._consumer
+
+    async def seek(self, offset: int) -> None:
+        """Make ``offset`` the next one to be fetched."""
+        self._next = offset
+        if self._consumer is not None:
+            self._consumer.seek(self._at, offset)
+
+    async def fetch(self, max_records: int, timeout_ms: int) -> list[Received]:
+        """Return the next records, none if the time ran out.
+
+        Raises:
+            IntegrityError: code ``offset_out_of_range``.
+            TransientError: Kafka is not there; the next call connects anew.
+        """
+        try:
+            with kafka_errors(f"reading {self._at.topic}"):
+                consumer = await self._open()
+                batches = await consumer.getmany(self._at, timeout_ms=timeout_ms, max_records=max_records)
+        except TransientError:
+            await self.close()
+            raise
+        found = [
+            Received(r.topic, r.partition, r.offset, r.timestamp, r.key, r.value)
+            for batch in batches.values()
+            for r in batch
+        ]
+        if found:
+            self._next = found[-1].offset + 1
+        return found
+
+    async def bounds(self) -> tuple[int, int]:
+        """Return the first offset held and the one after the last."""
+        try:
+            with kafka_errors(f"asking for the bounds of {self._at.topic}"):
+                consumer = await self._open()
+                first = await consumer.beginning_offsets([self._at])
+                last = await consumer.end_offsets([self._at])
+        except TransientError:
+            await self.close()
+            raise
+        return first[self._at], last[self._at]
+
+    async def close(self) -> None:
+        """Leave the broker."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(consumer.stop(), _CLOSE_TIMEOUT_S)
+
+
+class IdempotentProducer:
+    """Sends batches that are acknowledged by all replicas, in order, without duplicates of its own."""
+
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        *,
+        linger_ms: int = 0,
+        max_batch_bytes: int = _TOO_LARGE_BATCH_BYTES,
+        max_request_bytes: int = 1 << 20,
+    ) -> None:
+        self._connection = connection
+        self._linger_ms = linger_ms
+        self._max_batch_bytes = max_batch_bytes
+        self._max_request_bytes = max_request_bytes
+        self._producer: AIOKafkaProducer | None = None
+
+    async def _open(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            producer = AIOKafkaProducer(
+                **self._connection.options(),
+                acks="all",
+                enable_idempotence=True,
+                linger_ms=self._linger_ms,
+                max_batch_size=self._max_batch_bytes,
+                max_request_size=self._max_request_bytes,
+            )
+            try:
+                await producer.start()
+            except BaseException:
+                with contextlib.suppress(Exception):
+                    await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def send(self, batch: Sequence[Outgoing]) -> None:
+        """Return when all records are acknowledged, in order.
+
+        Raises:
+            TransientError: some may be missing or doubled; send the same again from the first on.
+        """
+        try:
+            with kafka_errors("sending"):
+                producer = await self._open()
+                futures = [
+                    await producer.send(
+                        record.topic,
+                        record.value,
+                        key=record.key,
+                        partition=record.partition,
+                        headers=list(record.headers),
+                    )
+                    for record in batch
+                ]
+                for outcome in await asyncio.gather(*futures, return_exceptions=True):
+                    if isinstance(outcome, BaseException):
+                        raise outcome
+        except BaseException:
+            await self._drop()
+            raise
+
+    async def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(producer.stop(), _CLOSE_TIMEOUT_S)
+
+    async def close(self) -> None:
+        """Flush and leave the broker."""
+        await self._drop()
+
+
+class KafkaTrimmer:
+    """Deletes the front of a partition by DeleteRecords."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+
+    async def trim(self, topic: str, partition: int, before: int) -> None:
+        """Delete records below offset ``before``."""
+        with kafka_errors(f"trimming {topic}"):
+            admin = AIOKafkaAdminClient(**self._connection.options())
+            await admin.start()
+            try:
+                await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before)})
+            finally:
+                await admin.close()
