@@ -39,7 +39,9 @@ class Table:
         """
         value = self._get(key, default)
         if value not in choices:
-            raise self.error(key, f"is {value!r}; choose one of {', '.join(map(repr, choices))}")
+            raise self.error(
+                key, f"is {value!r}; choose one of {', '.join(repr(str(item)) for item in choices)}"
+            )
         return str(value)
 
     def flag(self, key: str, *, default: bool) -> bool:
