@@ -81,11 +81,24 @@ class Trimmer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LedgerHead:
-    """What the ledger holds last: a certified block's coordinates, unverified until checked."""
+    """What the ledger says it holds last; unverified until checked.
+
+    ``published`` is the height up to which blocks were published and read back.
+    """
 
     height: int
     block_hash: bytes
     published: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerBlock:
+    """A certified block for the ledger: height, hash, encoded header, block with certificate."""
+
+    height: int
+    block_hash: bytes
+    header: bytes
+    certified: bytes
 
 
 class Ledger(Protocol):
@@ -94,20 +107,23 @@ class Ledger(Protocol):
     async def head(self) -> LedgerHead | None:
         """Return the head, or None for an empty ledger."""
 
-    async def commit(self, height: int, previous_hash: bytes, block_hash: bytes, certified: bytes) -> bool:
+    async def extend(self, previous_hash: bytes, block: LedgerBlock) -> bool:
         """Extend the ledger by a certified block; False where the head is not its predecessor."""
 
-    async def replace(self, seen: LedgerHead | None, height: int, block_hash: bytes, certified: bytes) -> bool:
-        """Put the head to a verified block where the ledger still holds exactly ``seen``; else False."""
+    async def replace(self, seen: LedgerHead | None, blocks: Sequence[LedgerBlock], published: int) -> bool:
+        """Make the last of verified, consecutive blocks the head, if the head still is ``seen``."""
 
     async def certified(self, height: int) -> bytes | None:
         """Return the certified block held for a height, unverified."""
 
-    async def mark_published(self, height: int) -> None:
-        """Record that blocks up to ``height`` are published and verified; drop old bodies."""
+    async def mark_published(self, height: int, keep_from: int) -> None:
+        """Record that blocks up to ``height`` are published and verified; drop bodies below ``keep_from``."""
 
     async def acquire_lease(self, owner: str, ttl_ms: int) -> bool:
         """Take or renew the publishing lease."""
 
     async def release_lease(self, owner: str) -> None:
         """Give the lease back."""
+
+    async def close(self) -> None:
+        """Disconnect."""
