@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from hashlib import sha1
+from typing import cast
 
 from redis.exceptions import NoScriptError, RedisError
 
@@ -36,15 +37,15 @@ class RedisLedger:
     async def _run(self, script: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> bool:
         digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
         try:
-            reply = await self._redis.evalsha(digest, len(keys), *keys, *args)  # type: ignore[arg-type]
+            reply: object = await self._redis.evalsha(digest, len(keys), *keys, *args)
         except NoScriptError:
-            reply = await self._redis.eval(script, len(keys), *keys, *args)  # type: ignore[arg-type]
+            reply = await self._redis.eval(script, len(keys), *keys, *args)
         return reply == 1
 
     async def head(self) -> LedgerHead | None:
         """Return the head, or None for an empty ledger; a damaged one counts as height 0."""
         with _redis_errors("reading the head"):
-            fields: dict[bytes, bytes] = await self._redis.hgetall(self._head)  # type: ignore[misc]
+            fields = cast("dict[bytes, bytes]", await self._redis.hgetall(self._head))
         if not fields:
             return None
         try:
@@ -81,8 +82,7 @@ class RedisLedger:
     async def certified(self, height: int) -> bytes | None:
         """Return the certified block held for a height, unverified."""
         with _redis_errors("reading a block"):
-            body: bytes | None = await self._redis.hget(self._bodies, str(height))  # type: ignore[misc, assignment]
-        return body
+            return cast("bytes | None", await self._redis.hget(self._bodies, str(height)))
 
     async def mark_published(self, height: int, keep_from: int) -> None:
         """Record that blocks up to ``height`` are published and verified; drop bodies below ``keep_from``."""

@@ -22,10 +22,8 @@ return 1
 # KEYS: head, bodies, headers. ARGV: seen height, seen hash ('' for none), published, then per block:
 # height, hash, certified block, header.
 REPLACE = """
-local held = redis.call('HMGET', KEYS[1], 'height', 'hash')
-if (held[1] or '') ~= ARGV[1] or (held[2] or '') ~= ARGV[2] then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-local height, hash
+X, KEYS[1], KEYS[2], KEYS[3])
+local hash
 for i = 4, #ARGV, 4 do
   height, hash = ARGV[i], ARGV[i + 1]
   redis.call('HSET', KEYS[2], height, ARGV[i + 2])
