@@ -42,7 +42,7 @@ __all__ = [
 
 MAX_CHECKPOINT_BYTES: Final = 512
 """More than the longest origin, size and root take."""
-_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+_SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 class CheckpointProblem(StrEnum):

@@ -59,12 +59,11 @@ class NoteProblem(StrEnum):
 class SignatureType:
     """One signature type of C2SP signed notes.
 
-    ``signature_bytes`` counts a timestamp, too; ``verify`` takes public key, signature and text.
+    ``verify`` takes public key, signature (of any length, with its timestamp if ``timestamped``) and text.
     """
 
     code: int
     key_bytes: int
-    signature_bytes: int
     timestamped: bool
     verify: Callable[[bytes, bytes, bytes], bool]
 
@@ -85,8 +84,8 @@ SIGNATURE_TYPES: Final[Mapping[int, SignatureType]] = MappingProxyType(
     {
         kind.code: kind
         for kind in (
-            SignatureType(ED25519, 32, 64, timestamped=False, verify=ed25519_verify),
-            SignatureType(COSIGNATURE_V1, 32, 8 + 64, timestamped=True, verify=_is_cosignature),
+            SignatureType(ED25519, 32, timestamped=False, verify=ed25519_verify),
+            SignatureType(COSIGNATURE_V1, 32, timestamped=True, verify=_is_cosignature),
         )
     }
 )
@@ -137,8 +136,7 @@ class VerifierKey:
 
     def is_signature(self, signature: bytes, text: bytes) -> bool:
         """Say whether ``signature`` (with its timestamp, without key id) is this key's over ``text``."""
-        kind = SIGNATURE_TYPES[self.algorithm]
-        return len(signature) == kind.signature_bytes and kind.verify(self.public_key, signature, text)
+        return SIGNATURE_TYPES[self.algorithm].verify(self.public_key, signature, text)
 
 
 def parse_verifier_key(text: str) -> VerifierKey | NoteProblem:

@@ -154,9 +154,7 @@ def policy_problem(nodes: tuple[NodeKey, ...], quorum: int) -> PolicyProblem | N
         return PolicyProblem.TOO_MANY_KEYS
     if len({key.public_key for key in nodes}) < len(nodes):
         return PolicyProblem.SHARED_KEY
-    one_key_a_kind = len({(key.name, key.algorithm) for key in nodes}) == len(nodes)
-    one_node_a_name = len({(key.name, key.node) for key in nodes}) == len({key.name for key in nodes})
-    return None if one_key_a_kind and one_node_a_name else PolicyProblem.SHARED_NAME
+    return PolicyProblem.SHARED_NAME if len({key.name for key in nodes}) < len(nodes) else None
 
 
 def cosigner_of(checkpoint: Checkpoint, cosignature: Cosignature, policy: Policy) -> str | None:
