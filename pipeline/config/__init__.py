@@ -1,0 +1,31 @@
+"""Settings of all programs: from ``bkdms.toml`` and ``BKDMS_…``, checked once, frozen. Secrets only as files."""
+
+from pipeline.config.load import load_settings, required
+from pipeline.config.sections import (
+    ApiSettings,
+    KafkaSettings,
+    NodeSettings,
+    PlatformSettings,
+    RedisSettings,
+    RegistrarSettings,
+    SiteSettings,
+    StoreSettings,
+    WorkerSettings,
+)
+from pipeline.config.settings import Settings, default_data_dir
+
+__all__ = [
+    "ApiSettings",
+    "KafkaSettings",
+    "NodeSettings",
+    "PlatformSettings",
+    "RedisSettings",
+    "RegistrarSettings",
+    "Settings",
+    "SiteSettings",
+    "StoreSettings",
+    "WorkerSettings",
+    "default_data_dir",
+    "load_settings",
+    "required",
+]

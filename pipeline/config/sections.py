@@ -1,0 +1,173 @@
+"""The tables of ``bkdms.toml``. Every description is also what an error message tells the user to write."""
+
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from pipeline.adapters.tls import TlsFiles
+from pipeline.config.naming import required
+from pipeline.core.names import SiteName, is_country, is_text, parse_site_id
+
+
+def _is(check: Any, problem: str) -> AfterValidator:
+    def validate(value: str) -> str:
+        if not check(value):
+            raise ValueError(problem)
+        return value
+
+    return AfterValidator(validate)
+
+
+def _site_id(value: str) -> str:
+    parse_site_id(value)
+    return value
+
+
+FilePath = Annotated[Path, AfterValidator(Path.expanduser)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Text = Annotated[str, _is(is_text, "use 1 to 64 printable ASCII characters without spaces")]
+Country = Annotated[str, _is(is_country, "use the two capital letters of ISO 3166-1, such as US")]
+SiteId = Annotated[str, AfterValidator(_site_id)]
+
+
+class Section(BaseModel):
+    """A table whose keys are all known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KafkaSettings(Section):
+    """Kafka and the certificate that we show it."""
+
+    bootstrap: str | None = Field(None, description="host:port of Kafka, several with commas")
+    ca: FilePath | None = Field(None, description="PEM file of the CA that Kafka's certificate is from")
+    certificate: FilePath | None = Field(None, description="PEM file of our certificate")
+    key: FilePath | None = Field(None, description="PEM file of our certificate's private key")
+
+    def tls_files(self) -> TlsFiles:
+        """The three files of mutual TLS.
+
+        Raises:
+            ConfigError: one of them is not set.
+        """
+        return TlsFiles(
+            required(self.ca, "kafka.ca"),
+            required(self.certificate, "kafka.certificate"),
+            required(self.key, "kafka.key"),
+        )
+
+
+class RedisSettings(Section):
+    """Redis: a Unix socket, or host and port with TLS."""
+
+    unix_socket: FilePath | None = Field(None, description="path of Redis' Unix socket")
+    host: str | None = Field(None, description="host of Redis")
+    port: Port = Field(6379, description="TLS port of Redis")
+    ca: FilePath | None = Field(None, description="PEM file of the CA that Redis' certificate is from")
+    certificate: FilePath | None = Field(None, description="PEM file of our certificate")
+    key: FilePath | None = Field(None, description="PEM file of our certificate's private key")
+    username: str | None = Field(None, description="Redis ACL user")
+    password_file: FilePath | None = Field(None, description="file that holds that user's password")
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if self.unix_socket is not None and self.host is not None:
+            raise ValueError("set unix_socket or host, not both")
+        return self
+
+    def tls_files(self) -> TlsFiles:
+        """The three files of mutual TLS, for a host.
+
+        Raises:
+            ConfigError: one of them is not set.
+        """
+        return TlsFiles(
+            required(self.ca, "redis.ca"),
+            required(self.certificate, "redis.certificate"),
+            required(self.key, "redis.key"),
+        )
+
+
+class StoreSettings(Section):
+    """The platform's store."""
+
+    url: str = Field(
+        description="SQLAlchemy URL of the Table 10-3 store, such as sqlite:////var/lib/store.db"
+    )
+
+
+class ApiSettings(Section):
+    """The HTTP API: where it listens, and where its clients find it."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Port = Field(8480, description="port to listen on")
+    certificate: FilePath | None = Field(None, description="PEM file of the server's or client's certificate")
+    key: FilePath | None = Field(None, description="PEM file of that certificate's private key")
+    ca: FilePath | None = Field(None, description="PEM file of the CA of the other side's certificate")
+    url: str | None = Field(None, description="where clients find the API, such as https://127.0.0.1:8480")
+
+    def tls_files(self) -> TlsFiles:
+        """The three files of mutual TLS.
+
+        Raises:
+            ConfigError: one of them is not set.
+        """
+        return TlsFiles(
+            required(self.ca, "api.ca"),
+            required(self.certificate, "api.certificate"),
+            required(self.key, "api.key"),
+        )
+
+
+class NodeSettings(Section):
+    """One accounting node; key and state are found by its name unless set."""
+
+    name: Text | None = Field(None, description="name of the accounting node, as in the genesis file")
+    key: FilePath | None = Field(None, description="key file of the accounting node")
+    state_dir: FilePath | None = Field(None, description="folder of the node's own state")
+
+
+class PlatformSettings(Section):
+    """The platform worker."""
+
+    keys_dir: FilePath = Field(description="folder of the platform's sealing keys")
+
+
+class SiteSettings(Section):
+    """One sampling site."""
+
+    country: Country | None = Field(None, description="country of the site, ISO 3166-1 alpha-2")
+    city: Text | None = Field(None, description="city code with its scheme, such as unlocode:USMES")
+    site_id: SiteId | None = Field(None, description="identifier of the equipment in IPv4 or IPv6 form")
+    module_id: Text = Field("bkdms-site", description="identifier of this KPI processing module")
+    key: FilePath = Field(description="file of the site's signing key")
+    access: FilePath = Field(description="file with the registrar's answer to the access request")
+    spool: FilePath = Field(description="file of the spool of records that are not yet committed")
+    source: FilePath | None = Field(None, description="CSV file with the measurements")
+    mapping: dict[str, Any] = Field(default_factory=dict, description="how the source's columns are read")
+
+    def name(self) -> SiteName:
+        """The registry name of the site.
+
+        Raises:
+            ConfigError: a part of it is not set.
+        """
+        return SiteName(
+            required(self.country, "site.country"),
+            required(self.city, "site.city"),
+            parse_site_id(required(self.site_id, "site.site_id")),
+        )
+
+
+class RegistrarSettings(Section):
+    """The registrar's desk."""
+
+    key: FilePath = Field(description="file of the registrar's signing key")
+
+
+class WorkerSettings(Section):
+    """What all workers share."""
+
+    metrics_host: str = Field("127.0.0.1", description="address to serve metrics on")
+    metrics_port: Port | None = Field(None, description="port to serve metrics on; none is served without it")
