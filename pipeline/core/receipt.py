@@ -1,0 +1,351 @@
+"""Site head: what the API tells a site about its last committed packet, and checking it offline.
+
+The head's inclusion proves all packets of the site before it, too: a packet is admitted only on top of the one
+that it names as previous (continuation rule). Owns the JSON document and its verification; fetches nothing.
+"""
+
+import json
+from base64 import b64encode
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from pipeline.core import avro
+from pipeline.core.admission import enrolled_key, is_issued
+from pipeline.core.block import Kind, leaf_bytes
+from pipeline.core.control import Control, Enrol, KeyOffer, parse_control
+from pipeline.core.genesis import Genesis
+from pipeline.core.keys import PublicKey
+from pipeline.core.merkle import is_included, leaf_hash
+from pipeline.core.names import MAX_LONG, SiteName, is_site_name, is_time, parse_site_id, site_id_text
+from pipeline.core.note import decode_base64
+from pipeline.core.packet import FIRST_PREVIOUS, Packet, parse_packet
+from pipeline.core.quorum import Certified, check_certificate
+from pipeline.core.tracing import TracingCode
+from schemas import schema
+
+FORMAT: Final = "bkdms-site-head/v1"
+MAX_DOCUMENT_BYTES: Final = 1 << 20
+MAX_OFFERS: Final = 8
+_MAX_PATH: Final = 64
+_HASH_BYTES: Final = 32
+_HEADER: Final = schema("Header")
+
+
+class ReceiptReason(StrEnum):
+    """Why a site head proves nothing."""
+
+    MALFORMED = "malformed"
+    WRONG_CHAIN = "wrong_chain"
+    CERTIFICATE = "certificate"
+    NO_PACKET = "no_packet"
+    OTHER_PACKET = "other_packet"
+    OTHER_SITE = "other_site"
+    ENROLMENT = "enrolment"
+    NOT_INCLUDED = "not_included"
+    HEADER = "header"
+    KEY_OFFER = "key_offer"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptProblem:
+    """A refused site head; ``detail`` is for people."""
+
+    reason: ReceiptReason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """One entry with its proof: leaf fields, payload where the reader can't have it, path (lowest first).
+
+    ``time_ms`` is the broker time in milliseconds; hashes of the path have 32 bytes.
+    """
+
+    kind: Kind
+    payload: bytes | None
+    leaf_index: int
+    log_offset: int
+    time_ms: int
+    path: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteHeadDocument:
+    """A site's head as served: its last committed packet, or its enrolment where ``sequence`` is 0.
+
+    ``header`` is the encoded header of the block that holds it, ``certificate`` a signed note of the checkpoint of
+    ``tree_size`` leaves that all paths lead to. ``active`` is a hint, proven by nothing in here.
+    """
+
+    chain: bytes
+    site: SiteName
+    active: bool
+    sequence: int
+    packet_id: bytes
+    height: int
+    entry: int
+    head: Proven
+    header: bytes
+    header_path: tuple[bytes, ...]
+    key_offers: tuple[Proven, ...]
+    tree_size: int
+    certificate: bytes
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the JSON value that the API serves; hashes in hex, bytes in base64."""
+        return {
+            "format": FORMAT,
+            "chain": self.chain.hex(),
+            "site": {
+                "country": self.site.country,
+                "city": self.site.city,
+                "site_id": site_id_text(self.site.site_id),
+            },
+            "active": self.active,
+            "sequence": self.sequence,
+            "packet_id": self.packet_id.hex(),
+            "height": self.height,
+            "entry": self.entry,
+            **proven_json(self.head),
+            "header": _base64(self.header),
+            "header_path": [_base64(item) for item in self.header_path],
+            "key_offers": [proven_json(offer) for offer in self.key_offers],
+            "tree_size": self.tree_size,
+            "certificate": self.certificate.decode(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What a verified site head proves.
+
+    ``sequence`` 0 means enrolled and nothing committed yet; ``site_key`` is then the enrolled key. ``certified_at``
+    is the earliest cosignature's time in seconds since 1970; ``key_offers`` are the registrar's, newest last.
+    """
+
+    site: SiteName
+    sequence: int
+    packet_id: bytes
+    tracing_code: TracingCode
+    leaf_index: int
+    log_offset: int
+    time_ms: int
+    tree_size: int
+    root: bytes
+    certified_at: int
+    signers: tuple[str, ...]
+    site_key: PublicKey | None
+    key_offers: tuple[KeyOffer, ...]
+
+
+def proven_json(proven: Proven) -> dict[str, Any]:
+    """Return the JSON value of one proven entry."""
+    return {
+        "kind": proven.kind.name.lower(),
+        "payload": None if proven.payload is None else _base64(proven.payload),
+        "leaf_index": proven.leaf_index,
+        "log_offset": proven.log_offset,
+        "broker_time": proven.time_ms,
+        "path": [_base64(item) for item in proven.path],
+    }
+
+
+def parse_site_head(data: bytes) -> SiteHeadDocument | ReceiptProblem:
+    """Read the JSON document that ``SiteHeadDocument.as_json`` describes. Total; unknown fields are ignored."""
+    if len(data) > MAX_DOCUMENT_BYTES:
+        return ReceiptProblem(ReceiptReason.MALFORMED, f"more than {MAX_DOCUMENT_BYTES} bytes")
+    try:
+        value = json.loads(data)
+        return _document(value)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return ReceiptProblem(ReceiptReason.MALFORMED, f"{type(error).__name__}: {error}"[:200])
+
+
+def verify_head(
+    genesis: Genesis, packet_bytes: bytes | None, document: SiteHeadDocument
+) -> Receipt | ReceiptProblem:
+    """Check a site head against the site's own packet and the genesis file. Total; needs no network.
+
+    ``packet_bytes`` is the site's packet of that sequence; None to rely on the payload in the document (always so
+    for sequence 0, and for a site that lost its packets), which is bound to the ledger all the same.
+    """
+    if document.chain != genesis.chain:
+        return ReceiptProblem(ReceiptReason.WRONG_CHAIN, "head of another chain")
+    certified = check_certificate(document.certificate, genesis.origin, genesis.policy)
+    if not isinstance(certified, Certified):
+        return ReceiptProblem(ReceiptReason.CERTIFICATE, f"{certified.reason}: {certified.detail}")
+    if certified.checkpoint.size != document.tree_size:
+        return ReceiptProblem(ReceiptReason.CERTIFICATE, "certificate is of another tree size")
+    payload = document.head.payload if packet_bytes is None else packet_bytes
+    site_key: PublicKey | None = None
+    if payload is None:
+        return ReceiptProblem(ReceiptReason.NO_PACKET, "neither the site nor the document has the packet")
+    if document.sequence == 0:
+        enrolled = _enrolment(genesis, payload, document)
+        if isinstance(enrolled, ReceiptProblem):
+            return enrolled
+        site_key = enrolled
+    elif (problem := _packet_problem(payload, document)) is not None:
+        return problem
+    root = certified.checkpoint.root
+    if not _is_proven(document.head, payload, document.tree_size, root):
+        return ReceiptProblem(ReceiptReason.NOT_INCLUDED, "the path does not lead to the certified root")
+    if (problem := _header_problem(document, root)) is not None:
+        return problem
+    offers = _offers(genesis, document, root)
+    if isinstance(offers, ReceiptProblem):
+        return offers
+    return Receipt(
+        document.site,
+        document.sequence,
+        document.packet_id,
+        TracingCode(genesis.chain[:5], document.height, document.entry),
+        document.head.leaf_index,
+        document.head.log_offset,
+        document.head.time_ms,
+        document.tree_size,
+        root,
+        min(certified.timestamps),
+        certified.signers,
+        site_key,
+        offers,
+    )
+
+
+def _packet_problem(payload: bytes, document: SiteHeadDocument) -> ReceiptProblem | None:
+    packet = parse_packet(payload)
+    if document.head.kind is not Kind.PACKET or not isinstance(packet, Packet):
+        return ReceiptProblem(ReceiptReason.MALFORMED, "the head is no packet")
+    if packet.site != document.site:
+        return ReceiptProblem(ReceiptReason.OTHER_SITE, f"packet of {packet.site}")
+    if packet.packet_id != document.packet_id or packet.sequence != document.sequence:
+        return ReceiptProblem(ReceiptReason.OTHER_PACKET, f"head is sequence {document.sequence}")
+    return None
+
+
+def _issued(genesis: Genesis, payload: bytes | None) -> Control | None:
+    """Return the control record where a registrar of the genesis file signed it."""
+    control = parse_control(payload or b"")
+    if not isinstance(control, Control) or control.chain != genesis.chain:
+        return None
+    return control if any(is_issued(registrar, control) for registrar in genesis.registrars) else None
+
+
+def _enrolment(genesis: Genesis, payload: bytes, document: SiteHeadDocument) -> PublicKey | ReceiptProblem:
+    control = _issued(genesis, payload)
+    if document.head.kind is not Kind.CONTROL or control is None or not isinstance(control.body, Enrol):
+        return ReceiptProblem(ReceiptReason.ENROLMENT, "the head is no registrar's enrolment")
+    if control.body.site != document.site or document.packet_id != FIRST_PREVIOUS:
+        return ReceiptProblem(ReceiptReason.OTHER_SITE, f"enrolment of {control.body.site}")
+    key = enrolled_key(control.body)
+    return key if key is not None else ReceiptProblem(ReceiptReason.ENROLMENT, "the enrolled key is weak")
+
+
+def _is_proven(proven: Proven, payload: bytes, size: int, root: bytes) -> bool:
+    leaf = leaf_hash(leaf_bytes(proven.kind, proven.log_offset, proven.time_ms, payload))
+    return is_included(leaf, proven.leaf_index, size, proven.path, root)
+
+
+def _header_problem(document: SiteHeadDocument, root: bytes) -> ReceiptProblem | None:
+    """Check that height and entry are those of the leaf, by the block's header, which is a leaf as well."""
+    header = avro.decode(_HEADER, document.header)
+    if header is None or min(header["source"]["next"], header["period_end"], header["first_index"]) < 0:
+        return ReceiptProblem(ReceiptReason.HEADER, "not a block header")
+    leaf = leaf_hash(leaf_bytes(Kind.HEADER, header["source"]["next"], header["period_end"], document.header))
+    index = header["first_index"] + header["entry_count"]
+    if not is_included(leaf, index, document.tree_size, document.header_path, root):
+        return ReceiptProblem(ReceiptReason.HEADER, "the header is not in the certified tree")
+    entry = document.head.leaf_index - header["first_index"]
+    if (header["height"], entry) != (document.height, document.entry) or not 0 <= entry < header[
+        "entry_count"
+    ]:
+        return ReceiptProblem(ReceiptReason.HEADER, "height and entry are not those of the leaf")
+    return None
+
+
+def _offers(
+    genesis: Genesis, document: SiteHeadDocument, root: bytes
+) -> tuple[KeyOffer, ...] | ReceiptProblem:
+    offers: list[KeyOffer] = []
+    for proven in document.key_offers:
+        control = _issued(genesis, proven.payload)
+        if control is None or not isinstance(control.body, KeyOffer) or control.body.site != document.site:
+            return ReceiptProblem(ReceiptReason.KEY_OFFER, "not a registrar's key offer to this site")
+        if proven.kind is not Kind.CONTROL or not _is_proven(proven, control.raw, document.tree_size, root):
+            return ReceiptProblem(ReceiptReason.KEY_OFFER, "the key offer is not in the certified tree")
+        offers.append(control.body)
+    return tuple(sorted(offers, key=lambda offer: offer.epoch))
+
+
+def _document(value: dict[str, Any]) -> SiteHeadDocument:
+    """Build the document from JSON; raises what a wrong shape raises."""
+    if value["format"] != FORMAT or not isinstance(value["active"], bool):
+        raise ValueError("not a site head of a version that this release knows")
+    named = value["site"]
+    site = SiteName(named["country"], named["city"], parse_site_id(named["site_id"]))
+    if not is_site_name(site) or len(value["key_offers"]) > MAX_OFFERS:
+        raise ValueError("site or key_offers")
+    return SiteHeadDocument(
+        _hash(value["chain"]),
+        site,
+        value["active"],
+        _long(value["sequence"]),
+        _hash(value["packet_id"]),
+        _long(value["height"]),
+        _long(value["entry"]),
+        _proven(value),
+        _bytes(value["header"]),
+        _path(value["header_path"]),
+        tuple(_proven(item) for item in value["key_offers"]),
+        _long(value["tree_size"]),
+        value["certificate"].encode(),
+    )
+
+
+def _proven(value: dict[str, Any]) -> Proven:
+    payload = value["payload"]
+    time_ms = _long(value["broker_time"])
+    if not is_time(time_ms):
+        raise ValueError("broker_time")
+    return Proven(
+        Kind[str(value["kind"]).upper()],
+        None if payload is None else _bytes(payload),
+        _long(value["leaf_index"]),
+        _long(value["log_offset"]),
+        time_ms,
+        _path(value["path"]),
+    )
+
+
+def _path(value: Any) -> tuple[bytes, ...]:
+    if not isinstance(value, list) or len(value) > _MAX_PATH:
+        raise ValueError("path")
+    path = tuple(map(_bytes, value))
+    if any(len(item) != _HASH_BYTES for item in path):
+        raise ValueError("path")
+    return path
+
+
+def _long(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_LONG:
+        raise ValueError("a number is not a whole number from 0 to 2^63-1")
+    return value
+
+
+def _hash(value: str) -> bytes:
+    data = bytes.fromhex(value)
+    if len(data) != _HASH_BYTES:
+        raise ValueError("a hash has not 32 bytes")
+    return data
+
+
+def _bytes(value: str) -> bytes:
+    data = decode_base64(value)
+    if data is None:
+        raise ValueError("base64")
+    return data
+
+
+def _base64(data: bytes) -> str:
+    return b64encode(data).decode()
