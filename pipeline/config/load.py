@@ -102,7 +102,7 @@ def _explain(problem: ErrorDetails) -> str:
         return f"{where}: there is no such setting{_hint(path, _paths())}; remove it"
     description = _paths().get(path)
     text = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {text}" + (f"; it is the {description}" if description else "")
+    return f"{where}: {text}" + (f"; expected: {description}" if description else "")
 
 
 def _paths() -> dict[str, str]:

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     )
 
     data_dir: FilePath = Field(default_factory=default_data_dir, description="folder of everything we keep")
-    topic_prefix: str = Field("", description="what our Kafka topics' names begin with")
+    topic_prefix: str = Field("", description="start of our Kafka topics' names")
     genesis: FilePath = Field(description="the chain's genesis file")
     kafka: KafkaSettings
     redis: RedisSettings
@@ -65,7 +65,8 @@ class Settings(BaseSettings):
     @classmethod
     def _place_in_data_dir(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Give every path that is not set its usual place in the data folder."""
-        data_dir = Path(values.get("data_dir") or default_data_dir()).expanduser()
+        given_dir = values.get("data_dir")
+        data_dir = Path(given_dir).expanduser() if isinstance(given_dir, str | Path) else default_data_dir()
         places: dict[str, dict[str, Any]] = {
             "kafka": {},
             "redis": {},

@@ -71,7 +71,8 @@ def root(
 ) -> None:
     """City indicators from sampling sites into a verifiable ledger (ITU-T Y.4907, Y.4810).
 
-    Settings come from a TOML file and from environment variables: key `bootstrap` of table kafka is BKDMS_KAFKA__BOOTSTRAP.
+    Settings come from a TOML file and from environment variables: key `bootstrap` of table kafka is
+    BKDMS_KAFKA__BOOTSTRAP there.
     Data goes to standard output, talk to standard error. Every command has its own --help.
     """
     ctx.obj = CliContext(config)
