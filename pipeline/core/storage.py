@@ -1,0 +1,213 @@
+"""Storage: what the platform keeps of each packet (Y.4907 10.3, Table 10-3) and of each value in it.
+
+Pure: a block with its opened packets in, rows and observation messages out. The values exist in the platform zone
+only. A row's ``exact`` text keeps the scale, so that the very record bytes can be built again from the rows.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from pipeline.core import avro
+from pipeline.core.block import Kind
+from pipeline.core.names import SiteName, site_id_text
+from pipeline.core.packet import Opened, OpenProblem, Packet, open_packet
+from pipeline.core.record import UnifiedRecord, decode_record
+from pipeline.core.replica import Extended
+from pipeline.core.sealing import SealingKey
+from pipeline.core.state import Site
+from pipeline.core.tracing import TracingCode
+from schemas import schema
+
+OBSERVATIONS: Final = schema("Observations")
+KeyRing = Callable[[bytes], SealingKey | None]
+"""Returns the platform's sealing key with a fingerprint (32 bytes), or None for a key that is not (any more) there."""
+
+
+class Status(StrEnum):
+    """What became of a committed packet at the platform."""
+
+    OK = "ok"
+    MISMATCH = "mismatch"
+    UNOPENED = "unopened"
+
+
+class Mismatch(StrEnum):
+    """Why a packet's content does not fit what its site signed outside or was granted."""
+
+    DOES_NOT_OPEN = "does_not_open"
+    BAD_PADDING = "bad_padding"
+    WRONG_COUNT = "wrong_count"
+    WRONG_DIGEST = "wrong_digest"
+    BAD_RECORD = "bad_record"
+    OTHER_SITE = "other_site"
+    OUTSIDE_PERIOD = "outside_period"
+    INDICATOR_NOT_GRANTED = "indicator_not_granted"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A recorder of Table 10-3: offset and length in bytes."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What opening a packet gave: its records where ``status`` is ok; the salt seed, too, for later disclosure."""
+
+    status: Status
+    reason: str = ""
+    seed: bytes = b""
+    records: tuple[UnifiedRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KpiRecord:
+    """One Table 10-3 structure and what finds it; times in GMT milliseconds.
+
+    ``data_recorder`` is the packet's place inside the encoded block, ``block_recorder`` the block's in the sum of
+    encoded blocks, ``check_code`` the leaf hash (32 bytes), ``admitted_ms`` the broker time.
+    """
+
+    tracing_code: str
+    height: int
+    entry: int
+    data_recorder: Place
+    block_recorder: Place
+    city_data: bytes
+    chain_id: str
+    check_code: bytes
+    packet: Packet
+    log_offset: int
+    admitted_ms: int
+    content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One indicator value: index of its record in the packet, of the value in the record, and its fields."""
+
+    record: int
+    number: int
+    time_ms: int
+    indicator: str
+    data_point: str
+    exact: str
+    value: float
+    unit: str
+    sensor: str
+    quality: int
+    source: str
+    site: SiteName
+
+
+_OPEN_REASON: Final = {
+    OpenProblem.DOES_NOT_OPEN: Mismatch.DOES_NOT_OPEN,
+    OpenProblem.BAD_PADDING: Mismatch.BAD_PADDING,
+    OpenProblem.WRONG_COUNT: Mismatch.WRONG_COUNT,
+    OpenProblem.WRONG_DIGEST: Mismatch.WRONG_DIGEST,
+}
+_NO_KEY: Final = "no_key"
+
+
+def read_content(packet: Packet, site: Site, keys: KeyRing) -> Content:
+    """Open a committed packet and check inside against outside and what the site was granted. Total.
+
+    ``site`` is the registry entry that admitted the packet.
+    """
+    key = next((key for reader in packet.recipients if (key := keys(reader.key)) is not None), None)
+    if key is None:
+        return Content(Status.UNOPENED, _NO_KEY)
+    opened = open_packet(packet, key)
+    if isinstance(opened, OpenProblem):
+        return Content(Status.MISMATCH, _OPEN_REASON[opened])
+    return _checked(packet, site, opened)
+
+
+def _checked(packet: Packet, site: Site, opened: Opened) -> Content:
+    records: list[UnifiedRecord] = []
+    for data in opened.records:
+        record = decode_record(data)
+        mismatch = Mismatch.BAD_RECORD if record is None else _mismatch(packet, site, record)
+        if record is None or mismatch is not None:
+            return Content(Status.MISMATCH, mismatch or "", opened.seed)
+        records.append(record)
+    return Content(Status.OK, "", opened.seed, tuple(records))
+
+
+def _mismatch(packet: Packet, site: Site, record: UnifiedRecord) -> Mismatch | None:
+    inner, outer = record.site, packet.site
+    if (inner.country, inner.city) != (outer.country, outer.city):
+        return Mismatch.OTHER_SITE
+    if inner.site_id != outer.site_id and inner.site_id not in site.equipment:
+        return Mismatch.OTHER_SITE
+    if not packet.collected_from <= record.time_ms <= packet.collected_to:
+        return Mismatch.OUTSIDE_PERIOD
+    granted = all(value.indicator in site.indicators for value in record.values)
+    return None if granted else Mismatch.INDICATOR_NOT_GRANTED
+
+
+def kpi_records(extended: Extended, contents: Iterable[Content]) -> list[KpiRecord]:
+    """Return the Table 10-3 structures of a block's packets, in order; ``contents`` are theirs, in order."""
+    block = extended.block
+    chain, chain_id = block.header.chain, block.header.chain_id
+    block_place = Place(extended.block_offset, len(block.encoded))
+    leaves, found = block.leaf_hashes, iter(contents)
+    records: list[KpiRecord] = []
+    for index, (entry, place, admitted) in enumerate(
+        zip(block.entries, block.places(), extended.admitted, strict=True)
+    ):
+        if entry.kind is Kind.PACKET and isinstance(admitted, Packet):
+            records.append(
+                KpiRecord(
+                    str(TracingCode(chain[:5], block.header.height, index)),
+                    block.header.height,
+                    index,
+                    Place(*place),
+                    block_place,
+                    entry.payload,
+                    chain_id,
+                    leaves[index],
+                    admitted,
+                    entry.offset,
+                    entry.time_ms,
+                    next(found),
+                )
+            )
+    return records
+
+
+def observations(records: Sequence[UnifiedRecord]) -> list[Observation]:
+    """Return one observation per indicator value, in the order of records and values."""
+    return [
+        Observation(
+            index,
+            number,
+            record.time_ms,
+            value.indicator,
+            value.data_point,
+            f"{exact:f}",
+            float(exact),
+            value.unit,
+            record.extending.sensor,
+            int(record.extending.quality),
+            record.extending.source,
+            record.site,
+        )
+        for index, record in enumerate(records)
+        for number, value in enumerate(record.values)
+        for exact in (value.exact,)
+    ]
+
+
+def observations_value(fields: dict[str, Any], rows: Iterable[dict[str, Any]]) -> bytes:
+    """Return the framed Observations message of one packet; fields and rows as the schema names them."""
+    return avro.frame(OBSERVATIONS, avro.encode(OBSERVATIONS, fields | {"observations": list(rows)}))
+
+
+def site_key(site: SiteName) -> bytes:
+    """Return the Kafka key of a site's observations."""
+    return f"{site.country}/{site.city}/{site_id_text(site.site_id)}".encode()

@@ -1,0 +1,250 @@
+"""Follower: reads the blocks topic from a stored position and believes nothing it has not verified.
+
+Owns the order verify, store, go on. What is stored is the sink's affair: state, position and whatever it makes of
+the blocks, in one transaction. Records that are no block of the chain are skipped and alarmed; repeats ignored.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol, TypeVar
+
+from pipeline.core import avro
+from pipeline.core.admission import SignatureCheck, is_signed
+from pipeline.core.block import CERTIFIED_BLOCK, MAX_CERTIFIED_BYTES, parse_certified
+from pipeline.core.errors import IntegrityError, TransientError
+from pipeline.core.genesis import Genesis
+from pipeline.core.replica import BlockProblem, BlockReason, Extended, assume_signed, extend
+from pipeline.core.state import ChainState
+from pipeline.ports import PartitionReader, Received
+from pipeline.services.certificate_watch import CertificateWatch, certifies
+from pipeline.services.signature_pool import DeferredChecks
+
+MAX_RECORDS: Final = 64
+FETCH_TIMEOUT_MS: Final = 1000
+PATIENCE_MS: Final = 10_000
+"""How long a topic may end before a certificate that was seen, until that counts as a loss."""
+_T = TypeVar("_T")
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A verified block and the offset of its record in the blocks topic."""
+
+    extended: Extended
+    kafka_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A record of the blocks topic that is no block of the chain."""
+
+    kafka_offset: int
+    problem: BlockProblem
+
+
+class BlockSink(Protocol):
+    """Where verified blocks go. All three calls come from one thread at a time."""
+
+    def load(self) -> tuple[ChainState, int]:
+        """Return the stored state and the next offset of the blocks topic; genesis and 0 at first."""
+
+    def store(self, applied: Sequence[Applied], next_offset: int) -> None:
+        """Store blocks, their changes and the position in one transaction; all or nothing."""
+
+    def root_of_size(self, size: int) -> bytes | None:
+        """Return the root after the stored block that ends at this tree size, or None."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a run of records gave."""
+
+    applied: list[Applied]
+    skipped: list[Skipped]
+    halt: IntegrityError | None = None
+
+
+class Follower:
+    """Follows one chain's blocks into one sink.
+
+    ``pool`` spreads signature checks over its threads; without it they are made one after the other, and with
+    ``trusted`` not at all (for a consumer that relies on the certificate alone). ``alarm`` hears of skipped records.
+    """
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        reader: PartitionReader,
+        sink: BlockSink,
+        *,
+        pool: ThreadPoolExecutor | None = None,
+        trusted: bool = False,
+        alarm: Callable[[Skipped], None] = lambda _skipped: None,
+    ) -> None:
+        self._reader = reader
+        self._sink = sink
+        self._pool = pool
+        self._trusted = trusted
+        self._alarm = alarm
+        self._watch = CertificateWatch(genesis, sink.root_of_size)
+        self._state: ChainState | None = None
+        self._waited_ms = 0
+        self.next_offset = 0
+        self.caught_up = False
+
+    @property
+    def height(self) -> int:
+        """Height of the last stored block; 0 before the first."""
+        return self._state.head.height if self._state is not None else 0
+
+    async def lag(self) -> int:
+        """Return how many records of the topic were not read yet."""
+        return (await self._reader.bounds())[1] - self.next_offset
+
+    async def step(self, timeout_ms: int = FETCH_TIMEOUT_MS) -> int:
+        """Read, verify and store the next records; return how many were read.
+
+        Raises:
+            IntegrityError: the topic contradicts itself or what is stored; codes ``fork``, ``block_gap``,
+                ``upgrade_needed``, ``rules_differ``, ``offset_out_of_range``.
+            TransientError: topic or store are away; call again.
+        """
+        if self._state is None:
+            self._state, self.next_offset = await asyncio.to_thread(self._sink.load)
+            await self._reader.seek(self.next_offset)
+        records = await self._reader.fetch(MAX_RECORDS, timeout_ms)
+        if records:
+            try:
+                await in_thread(lambda: self._take(records))
+            except BaseException:
+                self._state = None  # what is in memory may be ahead of what is stored
+                raise
+        self.caught_up = not records
+        self._waited_ms = self._waited_ms + timeout_ms if self.caught_up else 0
+        self._check_end()
+        return len(records)
+
+    async def run(self, stop: asyncio.Event, after_step: Callable[[], None] = lambda: None) -> None:
+        """Follow until ``stop`` is set; wait and try again while something is away.
+
+        Raises:
+            IntegrityError: see ``step``.
+        """
+        pause = _FIRST_PAUSE_S
+        while not stop.is_set():
+            try:
+                await self.step()
+                after_step()
+                pause = _FIRST_PAUSE_S
+            except TransientError:
+                self.caught_up = False
+                await _wait(stop, pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _take(self, records: Sequence[Received]) -> None:
+        batch = self._apply_checked(records)
+        for skipped in batch.skipped:
+            self._alarm(skipped)
+        last = batch.applied[-1].kafka_offset if batch.halt and batch.applied else records[-1].offset
+        if batch.halt is None or batch.applied:
+            self._sink.store(batch.applied, last + 1)
+            self._watch.stored()
+            self.next_offset = last + 1
+        if batch.halt is not None:
+            raise batch.halt
+
+    def _apply_checked(self, records: Sequence[Received]) -> _Batch:
+        if self._trusted:
+            return self._apply(records, assume_signed)
+        if self._pool is None:
+            return self._apply(records, is_signed)
+        deferred = DeferredChecks(self._pool)
+        try:
+            batch = self._apply(records, deferred.check)
+        finally:
+            good = deferred.settle()
+        if good:
+            return batch
+        # Some signature was bad: go back to what is stored and find out which, one after the other.
+        self._state, _ = self._sink.load()
+        self._watch.stored()
+        return self._apply(records, is_signed)
+
+    def _apply(self, records: Sequence[Received], check: SignatureCheck) -> _Batch:
+        batch = _Batch([], [])
+        for record in records:
+            try:
+                result = self._apply_one(record, check)
+            except IntegrityError as error:
+                batch.halt = error
+                break
+            if isinstance(result, Extended):
+                batch.applied.append(Applied(result, record.offset))
+            elif result.reason is not BlockReason.REPEAT:
+                batch.skipped.append(Skipped(record.offset, result))
+        return batch
+
+    def _apply_one(self, record: Received, check: SignatureCheck) -> Extended | BlockProblem:
+        state = self._state
+        assert state is not None  # noqa: S101  loaded by step
+        value = record.value
+        if value is None or avro.frame_id(value) != CERTIFIED_BLOCK.id or len(value) > MAX_CERTIFIED_BYTES:
+            return BlockProblem(BlockReason.MALFORMED, 0, "not a framed certified block")
+        data = value[avro.FRAME_BYTES :]
+        result = extend(state, data, check)
+        if isinstance(result, Extended):
+            self._watch.grown(state.head.frontier)
+        else:
+            self._weigh(state, result, data)
+        return result
+
+    def _weigh(self, state: ChainState, problem: BlockProblem, data: bytes) -> None:
+        """Halt where the quorum certified what we refuse, or contradicts itself; otherwise return."""
+        parsed = parse_certified(data)
+        if parsed is None:
+            return
+        block, certificate = parsed
+        frontier = state.head.frontier
+        certified = self._watch.check(certificate, state.policy, frontier.size)
+        if certified is None or problem.reason in (BlockReason.REPEAT, BlockReason.GAP):
+            return
+        if certifies(certified, frontier, block):
+            if problem.reason is BlockReason.UPGRADE:
+                raise IntegrityError(
+                    f"{problem}: install a newer release, then start again", code="upgrade_needed"
+                )
+            raise IntegrityError(
+                f"the nodes certified what this release refuses ({problem}); run 'bkdms verify'",
+                code="rules_differ",
+            )
+
+    def _check_end(self) -> None:
+        """Halt where the topic ends for good before a tree that the nodes certified."""
+        if self._watch.ahead is not None and self._waited_ms >= PATIENCE_MS:
+            raise IntegrityError(
+                f"the blocks topic ends at height {self.height}, before the certified tree of {self._watch.ahead}"
+                " leaves: blocks are missing; run 'bkdms verify'",
+                code="block_gap",
+            )
+
+
+async def in_thread(work: Callable[[], _T]) -> _T:
+    """Run blocking work in a thread; a cancelled caller still waits for its end, so that nothing overlaps it."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    """Return after a pause, or as soon as ``stop`` is set."""
+    try:
+        await asyncio.wait_for(stop.wait(), seconds)
+    except TimeoutError:
+        return
