@@ -7,6 +7,7 @@ state; ``enact`` changes it for a record that was judged admitted.
 from collections.abc import Callable
 
 from pipeline.core import avro
+from pipeline.core.contract import Contract
 from pipeline.core.control import (
     MAX_CONTROL_BYTES,
     BackfillGrant,
@@ -78,9 +79,20 @@ def enact(state: ChainState, admitted: Packet | Control) -> None:
 def registration_problem(state: ChainState, packet: Packet, time_ms: int) -> Outcome | None:
     """Return why registry and contract refuse a packet before its signature is looked at."""
     site = state.tables.sites.get(packet.site)
-    if len(packet.raw) > state.contract.max_packet:
+    problem = site_problem(state.chain, state.contract, site, packet, time_ms)
+    if problem is not None:
+        return problem
+    offered = {offer.key.fingerprint for offer in state.tables.offers.get(packet.site, ())}
+    return None if any(r.key in offered for r in packet.recipients) else Outcome.UNKNOWN_RECIPIENT
+
+
+def site_problem(
+    chain: bytes, contract: Contract, site: Site | None, packet: Packet, time_ms: int
+) -> Outcome | None:
+    """Return why contract and the site's registry entry, if any, refuse a packet; knows no key offers."""
+    if len(packet.raw) > contract.max_packet:
         return Outcome.OVERSIZED
-    if packet.chain != state.chain:
+    if packet.chain != chain:
         return Outcome.WRONG_CHAIN
     if site is None:
         return Outcome.UNKNOWN_SITE
@@ -89,12 +101,9 @@ def registration_problem(state: ChainState, packet: Packet, time_ms: int) -> Out
     if not site.active:
         return Outcome.INACTIVE_SITE
     suite = packet.suite
-    if suite not in site.suites or not state.contract.accepts(suite, time_ms):
+    if suite not in site.suites or not contract.accepts(suite, time_ms):
         return Outcome.SUITE_REFUSED
-    if SIGNING_ALGORITHM[suite] is not site.key.algorithm:
-        return Outcome.SUITE_REFUSED
-    offered = {offer.key.fingerprint for offer in state.tables.offers.get(packet.site, ())}
-    return None if any(r.key in offered for r in packet.recipients) else Outcome.UNKNOWN_RECIPIENT
+    return None if SIGNING_ALGORITHM[suite] is site.key.algorithm else Outcome.SUITE_REFUSED
 
 
 def _judge_packet(state: ChainState, packet: Packet, time_ms: int, check: SignatureCheck) -> Outcome:
@@ -163,7 +172,9 @@ def _judge_body(state: ChainState, control: Control) -> Outcome:
     body = control.body
     site = state.tables.sites.get(body.site)
     if isinstance(body, Enrol):
-        return _judge_enrol(state, body) if site is None or not site.active else Outcome.CONFLICTING
+        if site is not None and site.active:
+            return Outcome.CONFLICTING
+        return enrolment_problem(state.chain, body) or Outcome.ADMITTED
     if site is None:
         return Outcome.UNKNOWN_SITE
     if isinstance(body, Revoke):
@@ -177,13 +188,13 @@ def _judge_body(state: ChainState, control: Control) -> Outcome:
     return Outcome.ADMITTED
 
 
-def _judge_enrol(state: ChainState, body: Enrol) -> Outcome:
+def enrolment_problem(chain: bytes, body: Enrol) -> Outcome | None:
+    """Return why an enrolment's key is refused: weak, or not proved to be the site's."""
     key = enrolled_key(body)
     if key is None or body.algorithm not in SIGNING_ALGORITHM.values():
         return Outcome.WEAK_KEY
-    if not verify(key, body.possession, possession_message(state.chain, body.site, key.fingerprint)):
-        return Outcome.BAD_POSSESSION
-    return Outcome.ADMITTED
+    possession = possession_message(chain, body.site, key.fingerprint)
+    return None if verify(key, body.possession, possession) else Outcome.BAD_POSSESSION
 
 
 def enrolled_key(body: Enrol) -> PublicKey | None:
