@@ -3,7 +3,7 @@
 All raise ``TransientError`` where the same call may succeed later; anything else is named.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -56,6 +56,38 @@ class PartitionReader(Protocol):
 
     async def close(self) -> None:
         """Leave the broker."""
+
+
+class GroupReader(Protocol):
+    """Reads a topic as one of a group's members; what is not committed is read again, by us or another.
+
+    One batch at a time: after ``fetch`` returned records comes ``commit`` or ``rewind``.
+    """
+
+    async def fetch(self, max_records: int, timeout_ms: int) -> list[Received]:
+        """Return the next records of the partitions held, in order within each, none if the time ran out."""
+
+    async def commit(self, positions: Mapping[int, int]) -> None:
+        """Store the next offset of each partition of the batch.
+
+        Raises:
+            ConflictError: the partitions were handed out anew since the batch was fetched; nothing is stored.
+        """
+
+    async def rewind(self) -> None:
+        """Make the first record of the batch the next one to be fetched, in every partition still held."""
+
+    async def hold(self, partition: int, offset: int) -> None:
+        """Fetch nothing more from a partition until ``release``, and then go on at ``offset``."""
+
+    async def release(self, partition: int) -> None:
+        """Fetch from a held partition again."""
+
+    async def lag(self) -> dict[int, int]:
+        """Return end offset minus committed offset of each partition held."""
+
+    async def close(self) -> None:
+        """Leave the group and the broker."""
 
 
 class Producer(Protocol):
