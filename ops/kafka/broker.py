@@ -169,6 +169,9 @@ def _single_node() -> dict[str, str]:
         "share.coordinator.state.topic.num.partitions": "1",
         "default.replication.factor": "1",
         "min.insync.replicas": "1",
+        # A killed broker may register again only when its old session is over: nine seconds by default.
+        "broker.session.timeout.ms": "4000",
+        "broker.heartbeat.interval.ms": "1000",
         # Without it the first rebalance of a group waits three seconds for members that may follow.
         "group.initial.rebalance.delay.ms": "0",
     }

@@ -43,7 +43,7 @@ def test_a_node_is_refused(stack: EmbeddedStack, command: tuple[str, ...]) -> No
     """Commands on the server and keys of others are not a node's."""
     with (
         client(stack, "node") as node,
-        pytest.raises(redis.exceptions.ResponseError, match="permission|not allowed"),
+        pytest.raises(redis.exceptions.ResponseError, match=r"permission|not allowed"),
     ):
         node.execute_command(*command)
 

@@ -1,0 +1,36 @@
+# Everything a checkout can do. Each target sets up what it needs and says what is missing.
+SHELL := /bin/sh
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint up down clean
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do \
+		printf '%-14s %s\n' "$$target" "$$text"; done
+
+setup: ## Install everything for development: .venv, Kafka's jars, Redis
+	@sh ops/setup/setup.sh dev
+
+demo: ## Run the whole pipeline once on the bundled data and prove the result
+	@sh ops/setup/setup.sh worker
+	@$(BIN)/bkdms demo
+
+test: setup lint ## Lint, types, import contracts, all tests on a real Kafka and Redis
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+up: ## Keep the stack running for exploring
+	@sh ops/setup/setup.sh worker
+	@$(BIN)/bkdms up
+
+down: ## Stop what `make up` started
+	@$(BIN)/bkdms down
+
+clean: ## Remove the environment, Kafka's jars and all caches; data folders stay
+	rm -rf .venv .cache dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

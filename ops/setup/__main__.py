@@ -1,0 +1,26 @@
+"""Fetches Kafka's jars when they are missing, and says which Java, Kafka and Redis will be used."""
+
+import sys
+
+from ops.kafka import distribution
+from ops.redis import server
+from pipeline.core.errors import ConfigError
+
+EXIT_SETTINGS = 2
+
+
+def main() -> int:
+    """0 when everything is there, 2 with the remedy when something is not."""
+    try:
+        jars = distribution.ensure()
+        redis = server.find_program()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return EXIT_SETTINGS
+    transport = "mutual TLS" if redis.has_tls else "a private Unix socket, since it has no TLS"
+    sys.stderr.write(f"Java:  {jars.java}\nKafka: {jars.libs}\nRedis: {redis.path} on {transport}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
