@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pipeline.core.genesis import Genesis
+from pipeline.core.state import ChainState, Changes
+
 
 @dataclass(frozen=True, slots=True)
 class Received:
@@ -131,6 +134,61 @@ class LedgerBlock:
     block_hash: bytes
     header: bytes
     certified: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBlock:
+    """What a node signed at a height: the block's hash and the cosignature message it sent."""
+
+    height: int
+    block_hash: bytes
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredNode:
+    """A node's folder: a state, the certified blocks after it, heights and positions.
+
+    ``published`` is the highest block seen in the blocks topic, ``blocks_next`` the offset after it.
+    """
+
+    state: ChainState
+    tail: tuple[LedgerBlock, ...]
+    published: int
+    blocks_next: int
+
+
+class NodeStore(Protocol):
+    """A node's own durable folder. Every write is on disk when the call returns."""
+
+    def load(self, genesis: Genesis) -> StoredNode:
+        """Return what is stored; the genesis state where nothing is.
+
+        Raises:
+            IntegrityError: the folder belongs to another chain.
+        """
+
+    def held_blocks(self, above: int) -> list[LedgerBlock]:
+        """Return the certified blocks held above a height, in order."""
+
+    def add_block(self, changes_before: Changes | None, block: LedgerBlock) -> None:
+        """Store a certified block, and what the block before it changed, in one transaction."""
+
+    def mark_published(self, height: int, blocks_next: int, keep_from: int) -> None:
+        """Store how far the blocks topic was read; drop certified blocks below ``keep_from``."""
+
+    def has_signed(self) -> bool:
+        """Tell whether any signing record is there."""
+
+    def signed(self, height: int) -> SignedBlock | None:
+        """Return the signing record of a height."""
+
+    def record_signed(self, blocks: Sequence[SignedBlock]) -> None:
+        """Store signing records before their signatures are released.
+
+        Raises:
+            IntegrityError: another block was signed at one of the heights.
+        """
 
 
 class Ledger(Protocol):

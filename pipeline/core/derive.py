@@ -11,7 +11,7 @@ from pipeline.core.block import HEADER_VERSION, Block, Entry, Header, Kind, LogS
 from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.control import Control
 from pipeline.core.errors import IntegrityError
-from pipeline.core.merkle import leaf_hash, root_of
+from pipeline.core.merkle import Frontier, leaf_hash, root_of
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import Packet
 from pipeline.core.state import ChainState, Changes
@@ -41,9 +41,10 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A derived block: its checkpoint, what it changed, what it refused, outcomes counted."""
+    """A derived block: tree before it, its checkpoint, what it changed and refused, outcomes counted."""
 
     block: Block
+    before: Frontier
     checkpoint: Checkpoint
     changes: Changes
     refused: tuple[Refused, ...]
@@ -113,6 +114,10 @@ class Deriver:
                 closed.append(self._close())
         return Fed(outcome, tuple(closed))
 
+    def close(self) -> tuple[Derived, ...]:
+        """Close the open block where it is, as when its range of the log is derived again."""
+        return (self._close(),) if self._entries else ()
+
     def _period_of(self, time_ms: int) -> int:
         return time_ms - time_ms % self.state.contract.period_ms
 
@@ -133,10 +138,11 @@ class Deriver:
 
     def _close(self) -> Derived:
         block = make_block(self._header(), self._entries)
+        before = self.state.head.frontier
         frontier = self.state.seal(block)
         checkpoint = Checkpoint(self.state.genesis.origin, frontier.size, frontier.root())
         changes = self.state.take_changes()
-        derived = Derived(block, checkpoint, changes, tuple(self._refused), self._outcomes)
+        derived = Derived(block, before, checkpoint, changes, tuple(self._refused), self._outcomes)
         self._open()
         return derived
 

@@ -77,7 +77,8 @@ def extend(state: ChainState, data: bytes, check: SignatureCheck = is_signed) ->
     block, certificate = parsed
     problem = _header_problem(state, block)
     if problem is not None:
-        return problem
+        halting = problem.reason in (BlockReason.GAP, BlockReason.UPGRADE)
+        return problem if not halting else _if_certified(state, block, certificate, problem)
     offset = state.head.chain_bytes
     admitted = _admit_all(state, block, check)
     if isinstance(admitted, BlockProblem):
@@ -94,6 +95,19 @@ def extend(state: ChainState, data: bytes, check: SignatureCheck = is_signed) ->
         return BlockProblem(BlockReason.CERTIFICATE, block.header.height, "checkpoint is of another tree")
     first = min(certified.timestamps)
     return Extended(block, certificate, admitted, state.take_changes(), offset, first)
+
+
+def _if_certified(state: ChainState, block: Block, certificate: bytes, problem: BlockProblem) -> BlockProblem:
+    """Return a problem that makes consumers halt only where a quorum stands behind the block."""
+    certified = check_certificate(certificate, state.genesis.origin, state.policy)
+    if isinstance(certified, CertificateProblem):
+        return BlockProblem(
+            BlockReason.CERTIFICATE, problem.height, f"{certified.reason}: {certified.detail}"
+        )
+    size = certified.checkpoint.size
+    if size != block.header.tree_size or size <= state.head.frontier.size:
+        return BlockProblem(BlockReason.CERTIFICATE, problem.height, "checkpoint is of another tree")
+    return problem
 
 
 def _header_problem(state: ChainState, block: Block) -> BlockProblem | None:

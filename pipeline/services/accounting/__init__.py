@@ -1,0 +1,1 @@
+"""Accounting node: derives blocks, cosigns them, takes part in committing and publishing."""

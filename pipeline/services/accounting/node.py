@@ -1,0 +1,90 @@
+"""The accounting node: derive → persist signing record → cosign → commit → publish, without a leader.
+
+Each loop does one step and is repeated by itself where something is not there for now; only
+contradictions between verified data (``IntegrityError``) end the node.
+"""
+
+import asyncio
+
+import structlog
+
+from pipeline.core.derive import Deriver
+from pipeline.core.genesis import Genesis
+from pipeline.core.topics import Topics
+from pipeline.services.accounting.committer import Committer
+from pipeline.services.accounting.committing import Committing
+from pipeline.services.accounting.deriving import Deriving
+from pipeline.services.accounting.memory import Committed, NodeIdentity, NodeLinks, NodeMemory
+from pipeline.services.accounting.publishing import Publishing
+from pipeline.services.accounting.startup import catch_up, recover_signing_records
+from pipeline.services.accounting.votes import Ballot
+from pipeline.services.retry import retried
+from pipeline.telemetry import node_metrics as metrics
+
+_log = structlog.get_logger(__name__)
+
+
+class AccountingNode:
+    """One accounting node; ``ready`` is set once it follows the chain log."""
+
+    def __init__(self, identity: NodeIdentity, genesis: Genesis, topics: Topics, links: NodeLinks) -> None:
+        self._identity = identity
+        self._genesis = genesis
+        self._topics = topics
+        self._links = links
+        self.ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Catch up, then work until cancelled.
+
+        Raises:
+            IntegrityError: verified data contradict one another; the message names what to run.
+        """
+        memory = await retried("catching up", self._resume)
+        deriving, committing, publishing = Deriving(memory), Committing(memory), Publishing(memory)
+        loops = (
+            deriving.run,
+            deriving.tick,
+            deriving.repeat_votes,
+            committing.count_votes,
+            committing.commit,
+            committing.watch_ledger,
+            publishing.follow,
+            publishing.publish,
+        )
+        self.ready.set()
+        tasks = [asyncio.ensure_future(loop()) for loop in loops]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _resume(self) -> NodeMemory:
+        links, genesis = self._links, self._genesis
+        await recover_signing_records(genesis, links.store, links.votes, self._identity.name)
+        resumed = await catch_up(genesis, links.store, links.blocks, links.log, links.pool)
+        committed = None
+        if resumed.tail and resumed.last_changes is not None:
+            committed = Committed(resumed.tail[-1], resumed.before, resumed.last_changes)
+        height = committed.block.height if committed else 0
+        for stage in ("derived", "certified", "committed"):
+            metrics.count_stage(stage, height)
+        metrics.count_stage("published", resumed.published)
+        metrics.TREE_SIZE.set(resumed.state.head.frontier.size)
+        _log.info("node_resumed", height=height, published=resumed.published)
+        return NodeMemory(
+            self._identity,
+            genesis,
+            self._topics,
+            links,
+            Deriver(resumed.state),
+            Ballot(genesis, height),
+            Committer(genesis, links.ledger, links.store),
+            committed,
+            resumed.published,
+            resumed.blocks_next,
+        )

@@ -1,0 +1,150 @@
+"""Publish committed blocks under a lease, read them back, trim what they replace.
+
+The lease is for thrift only: publishing twice is harmless, and heights have no gaps,
+because every publisher starts after the last height that was read back.
+"""
+
+import asyncio
+
+import structlog
+
+from pipeline.core.block import parse_certified
+from pipeline.core.errors import IntegrityError, TransientError
+from pipeline.core.quorum import Certified, check_certificate
+from pipeline.ports import LedgerBlock, Received
+from pipeline.services.accounting.memory import NodeMemory
+from pipeline.services.accounting.publication import publication
+from pipeline.services.accounting.startup import KEPT_BLOCKS, certified_body
+from pipeline.telemetry import node_metrics as metrics
+
+_log = structlog.get_logger(__name__)
+_FETCH_BLOCKS = 16
+_FETCH_TIMEOUT_MS = 500
+_LEASE_MS = 5_000
+_LEASE_LOOK_S = 1.0
+_WAIT_S = 1.0
+_READ_BACK_S = 10.0
+_TRIM_EVERY = 16
+_MARGIN_BLOCKS = 4
+
+
+class Publishing:
+    """The publishing and read-back loops of one node."""
+
+    def __init__(self, memory: NodeMemory) -> None:
+        self._memory = memory
+
+    async def follow(self) -> None:
+        """Read the blocks topic back and compare it with what was committed, for ever."""
+        memory = self._memory
+        await memory.links.blocks.seek(memory.blocks_next)
+        while True:
+            records = await memory.retried(
+                "reading blocks", lambda: memory.links.blocks.fetch(_FETCH_BLOCKS, _FETCH_TIMEOUT_MS)
+            )
+            for record in records:
+                await self._read_back(record)
+
+    async def _read_back(self, record: Received) -> None:
+        memory = self._memory
+        body = certified_body(record.value)
+        parsed = parse_certified(body)
+        memory.blocks_next = record.offset + 1
+        if parsed is None or parsed[0].header.chain != memory.genesis.chain:
+            self._forged(record, "not a block of this chain")
+            return
+        block, certificate = parsed
+        certified = check_certificate(certificate, memory.genesis.origin, memory.genesis.policy)
+        if not isinstance(certified, Certified) or certified.checkpoint.size != block.header.tree_size:
+            self._forged(record, "no valid certificate")
+            return
+        height = block.header.height
+        while height > memory.height:
+            await memory.bell.wait(_WAIT_S)
+        held = next((b for b in memory.links.store.held_blocks(height - 1) if b.height == height), None)
+        if held is not None and held.block_hash != block.hash:
+            self._refuse_other(record, held, certified)
+            return
+        if height == memory.published + 1:
+            memory.published = height
+            memory.unpublished.pop(height, None)
+            memory.links.store.mark_published(height, memory.blocks_next, height - KEPT_BLOCKS)
+            metrics.count_stage("published", height)
+            memory.bell.ring()
+
+    def _refuse_other(self, record: Received, held: LedgerBlock, certified: Certified) -> None:
+        """Halt on another certified tree of the same size; a body that borrows a certificate is forged."""
+        own = parse_certified(held.certified)
+        genesis = self._memory.genesis
+        ours = check_certificate(own[1], genesis.origin, genesis.policy) if own is not None else None
+        theirs = certified.checkpoint
+        if (
+            isinstance(ours, Certified)
+            and ours.checkpoint.size == theirs.size
+            and ours.checkpoint.root != theirs.root
+        ):
+            raise IntegrityError(
+                f"two valid certificates at height {held.height}: the topic's and ours; "
+                "stop all nodes and compare them with 'bkdms verify'",
+                code="fork",
+            )
+        self._forged(record, "another block than the committed one")
+
+    def _forged(self, record: Received, why: str) -> None:
+        metrics.FORGED.inc()
+        _log.error("forged_block_on_topic", offset=record.offset, why=why)
+
+    async def publish(self) -> None:
+        """Publish while this node holds the lease, for ever."""
+        memory = self._memory
+        while True:
+            try:
+                holds = await memory.links.ledger.acquire_lease(memory.identity.name, _LEASE_MS)
+                metrics.LEASE.set(holds)
+                if not holds:
+                    await asyncio.sleep(_LEASE_LOOK_S)
+                elif memory.published < memory.height:
+                    await self._publish_next()
+                else:
+                    await memory.bell.wait(_WAIT_S)
+            except TransientError as error:
+                metrics.RETRIES.labels(error.code).inc()
+                await asyncio.sleep(_LEASE_LOOK_S)
+
+    async def _publish_next(self) -> None:
+        memory = self._memory
+        waiting = memory.links.store.held_blocks(memory.published)[:_FETCH_BLOCKS]
+        if not waiting or waiting[0].height != memory.published + 1:
+            raise IntegrityError(
+                f"block {memory.published + 1} is committed but this node does not hold it; "
+                "delete the node's folder, it is rebuilt",
+                code="node_folder",
+            )
+        for block in waiting:
+            await self._publish(block)
+
+    async def _publish(self, block: LedgerBlock) -> None:
+        memory = self._memory
+        derived = memory.unpublished.get(block.height)
+        refused = derived.refused if derived is not None else ()
+        sent = publication(memory.genesis, memory.topics, block, refused)
+        await memory.links.producer.send(sent)
+        deadline = asyncio.get_running_loop().time() + _READ_BACK_S
+        while memory.published < block.height:
+            if asyncio.get_running_loop().time() > deadline:
+                raise TransientError(f"block {block.height} was sent but not read back", code="read_back")
+            await memory.links.ledger.acquire_lease(memory.identity.name, _LEASE_MS)
+            await memory.bell.wait(_WAIT_S)
+        await memory.links.ledger.mark_published(block.height, block.height - KEPT_BLOCKS)
+        if block.height % _TRIM_EVERY == 0:
+            await self._trim(block.height)
+
+    async def _trim(self, height: int) -> None:
+        """Delete the chain log before the last few published blocks; a start reads the last one again."""
+        memory = self._memory
+        below = height - _MARGIN_BLOCKS
+        held = next((b for b in memory.links.store.held_blocks(below - 1) if b.height == below), None)
+        parsed = parse_certified(held.certified) if held is not None else None
+        if parsed is not None:
+            source = parsed[0].header.source
+            await memory.links.trimmer.trim(source.topic, source.partition, source.first)

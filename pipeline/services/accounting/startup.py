@@ -1,0 +1,172 @@
+"""Start of a node: catch up from the published blocks, then prove that the chain log still fits.
+
+A node believes certificates, its own signing records and the log, in this order; a log that
+does not give the last block again was cut or regrew, and the node halts.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.core import avro
+from pipeline.core.admission import parse_value
+from pipeline.core.block import CERTIFIED_BLOCK, Block, LogSource, parse_certified
+from pipeline.core.derive import Derived, Deriver, LogRecord
+from pipeline.core.errors import IntegrityError
+from pipeline.core.genesis import Genesis
+from pipeline.core.merkle import Frontier
+from pipeline.core.replica import BlockProblem, BlockReason, Extended, assume_signed, extend
+from pipeline.core.state import ChainState, Changes
+from pipeline.ports import LedgerBlock, NodeStore, PartitionReader, SignedBlock
+from pipeline.services.accounting.votes import parse_vote
+from pipeline.services.signatures import SignaturePool
+
+_FETCH_RECORDS = 500
+_FETCH_BLOCKS = 16
+_FETCH_TIMEOUT_MS = 500
+KEPT_BLOCKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """Where a node goes on: state after the last certified block, and that block's changes.
+
+    ``before`` is the tree before that block; ``tail`` are the certified blocks that the store
+    holds, the last one included.
+    """
+
+    state: ChainState
+    before: Frontier
+    last_changes: Changes | None
+    tail: tuple[LedgerBlock, ...]
+    published: int
+    blocks_next: int
+
+
+def ledger_block(block: Block, certified: bytes) -> LedgerBlock:
+    """Return what the ledger stores of a block; ``certified`` is block and certificate."""
+    return LedgerBlock(block.header.height, block.hash, block.header_bytes, certified)
+
+
+async def catch_up(
+    genesis: Genesis, store: NodeStore, blocks: PartitionReader, log: PartitionReader, pool: SignaturePool
+) -> Resumed:
+    """Verify everything published since the last run and compare the last block with the log.
+
+    Raises:
+        IntegrityError: the blocks topic is shorter than before, a block needs a newer release,
+            or the log does not give the last block again.
+    """
+    stored = store.load(genesis)
+    state, last = stored.state, None
+    for held in stored.tail:
+        last = _extended(extend(state, held.certified, assume_signed))
+    position, published = await _follow_topic(store, blocks, pool, state, last)
+    if published < stored.published:
+        raise IntegrityError(
+            f"the blocks topic ends at height {published}, but height {stored.published} was published; "
+            "restore the topic from its copies, then check it with 'bkdms verify'",
+            code="blocks_topic_cut",
+        )
+    if state.head.height == 0:
+        return Resumed(state, state.head.frontier, None, (), published, position)
+    again = store.load(genesis)
+    before = again.state.head.frontier
+    changes = await _compare_with_log(again.state, again.tail[-1], log)
+    return Resumed(again.state, before, changes, again.tail, published, position)
+
+
+async def _follow_topic(
+    store: NodeStore, blocks: PartitionReader, pool: SignaturePool, state: ChainState, last: Extended | None
+) -> tuple[int, int]:
+    """Extend the state by the topic's blocks; return the position after them and the last height there."""
+    stored = store.load(state.genesis)
+    first, end = await blocks.bounds()
+    position, published = max(stored.blocks_next, first), stored.published
+    if end < position:
+        return position, 0
+    await blocks.seek(position)
+    while position < end:
+        for record in await blocks.fetch(_FETCH_BLOCKS, _FETCH_TIMEOUT_MS):
+            position = record.offset + 1
+            body = certified_body(record.value)
+            result = extend(state, body, await pool.check_block(state, body))
+            if isinstance(result, Extended):
+                store.add_block(last.changes if last else None, ledger_block(result.block, body))
+                last = result
+                published = state.head.height
+            elif result.reason is BlockReason.REPEAT:
+                published = max(published, min(result.height, state.head.height))
+            else:
+                _refuse(result)
+        store.mark_published(published, position, state.head.height - KEPT_BLOCKS)
+    return position, published
+
+
+def certified_body(value: bytes | None) -> bytes:
+    """Return the certified block in a record of the blocks topic; empty for anything else."""
+    if value is None or avro.frame_id(value) != CERTIFIED_BLOCK.id:
+        return b""
+    return value[avro.FRAME_BYTES :]
+
+
+def _extended(result: Extended | BlockProblem) -> Extended:
+    if isinstance(result, BlockProblem):
+        raise IntegrityError(
+            f"own folder: {result}; delete the node's folder, it is rebuilt", code="node_folder"
+        )
+    return result
+
+
+def _refuse(problem: BlockProblem) -> None:
+    """Halt where certified blocks contradict our state; pass over what nobody certified."""
+    if problem.reason in (BlockReason.GAP, BlockReason.UPGRADE):
+        raise IntegrityError(f"blocks topic: {problem}; check it with 'bkdms verify'", code="blocks_topic")
+
+
+async def _compare_with_log(state: ChainState, held: LedgerBlock, log: PartitionReader) -> Changes:
+    parsed = parse_certified(held.certified)
+    if parsed is None:
+        raise IntegrityError("own folder: undecodable block; delete the node's folder", code="node_folder")
+    derived = await rederive(state, parsed[0].header.source, log)
+    if derived is None or derived.block.encoded != parsed[0].encoded:
+        raise IntegrityError(
+            f"the chain log does not give block {held.height} again, so it was cut or replaced; "
+            "check the ledger with 'bkdms verify' before anything is written",
+            code="log_differs",
+        )
+    return derived.changes
+
+
+async def rederive(state: ChainState, source: LogSource, log: PartitionReader) -> Derived | None:
+    """Derive the block over a range of the log again; None where the log does not hold the range."""
+    first, end = await log.bounds()
+    if first > source.first or end < source.next:
+        return None
+    deriver = Deriver(state)
+    closed: list[Derived] = []
+    await log.seek(source.first)
+    while deriver.next_offset < source.next:
+        for record in await log.fetch(_FETCH_RECORDS, _FETCH_TIMEOUT_MS):
+            if record.offset < source.next:
+                read = LogRecord(record.offset, record.time_ms, record.value)
+                closed.extend(deriver.feed(read, parse_value(record.value)).closed)
+    closed.extend(deriver.close())
+    return closed[0] if len(closed) == 1 else None
+
+
+async def recover_signing_records(
+    genesis: Genesis, store: NodeStore, votes: PartitionReader, name: str
+) -> None:
+    """After loss of the folder, learn from the topic what this node signed, so that it never signs a fork."""
+    if store.has_signed():
+        return
+    first, end = await votes.bounds()
+    await votes.seek(first)
+    position = first
+    while position < end:
+        found = []
+        for record in await votes.fetch(_FETCH_RECORDS, _FETCH_TIMEOUT_MS):
+            position = record.offset + 1
+            vote = parse_vote(genesis.chain, record.value)
+            if vote is not None and vote.node == name and record.value is not None:
+                found.append(SignedBlock(vote.height, vote.block_hash, record.value))
+        store.record_signed(found)

@@ -1,0 +1,157 @@
+"""Votes: cosignature messages of the nodes, gathered until a block has its certificate. Pure."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from pipeline.core import avro
+from pipeline.core.checkpoint import Checkpoint, Cosignature, assemble_certificate, cosign
+from pipeline.core.derive import Derived
+from pipeline.core.genesis import Genesis
+from pipeline.core.quorum import cosigner_of
+from pipeline.core.signing import Signer
+from schemas import schema
+
+_COSIGNATURE = schema("Cosignature")
+_MAX_MESSAGE_BYTES = 16_384
+_EARLY_HEIGHTS = 256
+_KEY_ID_BYTES = 4
+_TIMESTAMP_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One node's cosignatures for a checkpoint at a height; not verified by construction."""
+
+    height: int
+    block_hash: bytes
+    tree_size: int
+    root: bytes
+    node: str
+    cosignatures: tuple[Cosignature, ...]
+
+
+class VoteOutcome(Enum):
+    """What became of a vote; the value is the metric label."""
+
+    COUNTED = "counted"
+    REPEATED = "repeated"
+    EARLY = "early"
+    LATE = "late"
+    INVALID = "invalid"
+    DIVERGENT = "divergent"
+
+
+def vote_message(genesis: Genesis, derived: Derived, node: str, signer: Signer, timestamp: int) -> bytes:
+    """Return the framed cosignature message of a node for a derived block; time in seconds."""
+    line = cosign(derived.checkpoint, node, signer, timestamp).as_note_signature()
+    return avro.frame(
+        _COSIGNATURE,
+        avro.encode(
+            _COSIGNATURE,
+            {
+                "chain": genesis.chain,
+                "height": derived.block.header.height,
+                "block_hash": derived.block.hash,
+                "tree_size": derived.checkpoint.size,
+                "root": derived.checkpoint.root,
+                "node": node,
+                "signatures": [line.key_id + line.signature],
+            },
+        ),
+    )
+
+
+def parse_vote(chain: bytes, value: bytes | None) -> Vote | None:
+    """Return the vote in a message of this chain, or None for anything else. Total."""
+    if not value or len(value) > _MAX_MESSAGE_BYTES:
+        return None
+    raw = avro.unframe(_COSIGNATURE, value)
+    if raw is None or raw["chain"] != chain or min(raw["height"], raw["tree_size"]) < 1:
+        return None
+    try:
+        cosignatures = tuple(_cosignature(raw["node"], line) for line in raw["signatures"])
+    except ValueError:
+        return None
+    return Vote(raw["height"], raw["block_hash"], raw["tree_size"], raw["root"], raw["node"], cosignatures)
+
+
+def _cosignature(name: str, line: bytes) -> Cosignature:
+    key_id, rest = line[:_KEY_ID_BYTES], line[_KEY_ID_BYTES:]
+    return Cosignature(name, key_id, int.from_bytes(rest[:_TIMESTAMP_BYTES], "big"), rest[_TIMESTAMP_BYTES:])
+
+
+@dataclass
+class Ballot:
+    """Derived blocks above the committed height, and the votes for them."""
+
+    genesis: Genesis
+    committed: int
+    _derived: dict[int, Derived] = field(default_factory=dict)
+    _votes: dict[int, dict[str, tuple[Cosignature, ...]]] = field(default_factory=dict)
+    _early: dict[int, dict[str, Vote]] = field(default_factory=dict)
+
+    def derived(self, height: int) -> Derived | None:
+        """Return the derived block that waits at a height."""
+        return self._derived.get(height)
+
+    @property
+    def waiting(self) -> int:
+        """Number of derived blocks that are not committed."""
+        return len(self._derived)
+
+    @property
+    def heights(self) -> list[int]:
+        """Heights of the derived blocks that are not committed, rising."""
+        return sorted(self._derived)
+
+    def add_derived(self, derived: Derived) -> list[tuple[str, VoteOutcome]]:
+        """Add a derived block and count the votes that came before it."""
+        height = derived.block.header.height
+        self._derived[height] = derived
+        early = self._early.pop(height, {})
+        return [(vote.node, self.add_vote(vote)) for vote in early.values()]
+
+    def add_vote(self, vote: Vote) -> VoteOutcome:
+        """Count a vote, or say why it does not count."""
+        if vote.height <= self.committed:
+            return VoteOutcome.LATE
+        derived = self._derived.get(vote.height)
+        if derived is None:
+            return self._keep_early(vote)
+        signed = Checkpoint(self.genesis.origin, vote.tree_size, vote.root)
+        good = tuple(c for c in vote.cosignatures if cosigner_of(signed, c, self.genesis.policy) == vote.node)
+        if not good:
+            return VoteOutcome.INVALID
+        if signed != derived.checkpoint:
+            return VoteOutcome.DIVERGENT
+        votes = self._votes.setdefault(vote.height, {})
+        if vote.node in votes:
+            return VoteOutcome.REPEATED
+        votes[vote.node] = good
+        return VoteOutcome.COUNTED
+
+    def _keep_early(self, vote: Vote) -> VoteOutcome:
+        known = vote.node in self.genesis.policy.node_names
+        highest = max(self._derived, default=self.committed)
+        if not known or vote.height > highest + _EARLY_HEIGHTS:
+            return VoteOutcome.INVALID
+        self._early.setdefault(vote.height, {})[vote.node] = vote
+        return VoteOutcome.EARLY
+
+    def certificate(self, height: int) -> bytes | None:
+        """Return the certificate of a derived block, or None while nodes are missing."""
+        derived, votes = self._derived.get(height), self._votes.get(height, {})
+        if derived is None or len(votes) < self.genesis.policy.quorum:
+            return None
+        return assemble_certificate(derived.checkpoint, [c for lines in votes.values() for c in lines])
+
+    def missing_voters(self, height: int) -> list[str]:
+        """Return the nodes whose vote for a height is not there."""
+        return [n for n in self.genesis.policy.node_names if n not in self._votes.get(height, {})]
+
+    def commit(self, height: int) -> None:
+        """Forget a block that is committed."""
+        self.committed = height
+        self._derived.pop(height, None)
+        self._votes.pop(height, None)
+        self._early.pop(height, None)

@@ -1,0 +1,150 @@
+"""Runs accounting nodes in the test's own event loop, on the session's Kafka and Redis."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from ops.stack import EmbeddedStack
+from ops.tls.authority import CertificateFiles
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader, KafkaTrimmer
+from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
+from pipeline.adapters.sql.node_store import SqliteNodeStore
+from pipeline.adapters.tls import TlsFiles
+from pipeline.core.signing import Signer
+from pipeline.core.topics import Topics
+from pipeline.ports import Outgoing, Received
+from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
+from pipeline.services.accounting.node import AccountingNode
+from pipeline.services.signatures import SignaturePool
+from tests.support.world import World
+
+
+def tls(files: CertificateFiles) -> TlsFiles:
+    """Return certificate files as the adapters take them."""
+    return TlsFiles(files.ca, files.certificate, files.key)
+
+
+class ChainRig:
+    """A chain of a ``World`` on real parts: nodes by name, a producer, and readers of its topics."""
+
+    def __init__(self, stack: EmbeddedStack, world: World, topics: Topics, folder: Path) -> None:
+        self.stack = stack
+        self.world = world
+        self.topics = topics
+        self.folder = folder
+        self.tasks: dict[str, asyncio.Task[None]] = {}
+        self.producer = IdempotentProducer(self.connection("node", "rig"))
+
+    def connection(self, role: str, name: str) -> KafkaConnection:
+        """Return a connection as a principal, which is made when missing."""
+        return KafkaConnection(self.stack.kafka_bootstrap, tls(self.stack.credentials(role, name)), name)
+
+    def redis(self, user: str = "node") -> RedisConnection:
+        """Return a Redis connection as a user."""
+        address = self.stack.redis_address(user, self.stack.credentials("node", "rig"))
+        return RedisConnection(
+            address.username,
+            address.password_file,
+            address.unix_socket,
+            address.host,
+            address.port,
+            tls(address.tls) if address.tls else None,
+        )
+
+    def ledger(self) -> RedisLedger:
+        """Return the ledger of the chain."""
+        return RedisLedger(self.redis(), self.world.genesis.chain)
+
+    def links(self, name: str, folder: Path | None = None) -> NodeLinks:
+        """Return a node's links, on a folder of its own."""
+        connection, partition = self.connection("node", name), self.world.genesis.partition
+        return NodeLinks(
+            KafkaPartitionReader(connection, self.topics.chain, partition),
+            KafkaPartitionReader(connection, self.topics.cosignatures, partition),
+            KafkaPartitionReader(connection, self.topics.blocks, partition),
+            IdempotentProducer(connection, max_batch_bytes=1 << 20),
+            IdempotentProducer(connection),
+            KafkaTrimmer(connection),
+            self.ledger(),
+            SqliteNodeStore(folder or self.folder / name, self.world.genesis),
+            SignaturePool(2),
+            SystemClock(),
+        )
+
+    def start_node(self, name: str, signer: Signer | None = None, folder: Path | None = None) -> None:
+        """Start a node in the background."""
+        rank = list(self.world.node_signers).index(name)
+        identity = NodeIdentity(name, signer or self.world.node_signers[name], rank)
+        node = AccountingNode(identity, self.world.genesis, self.topics, self.links(name, folder))
+        self.tasks[name] = asyncio.create_task(node.run())
+
+    async def stop_node(self, name: str) -> None:
+        """Cancel a node."""
+        task = self.tasks.pop(name)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def send(self, values: list[bytes]) -> None:
+        """Put values on the chain log."""
+        await self.producer.send([Outgoing(self.topics.chain, value, None, 0) for value in values])
+
+    async def read(self, topic: str) -> list[Received]:
+        """Return everything in partition 0 of a topic."""
+        reader = KafkaPartitionReader(self.connection("node", "rig"), topic, 0)
+        try:
+            first, end = await reader.bounds()
+            await reader.seek(first)
+            found: list[Received] = []
+            while first < end and (not found or found[-1].offset + 1 < end):
+                found += await reader.fetch(1000, 500)
+            return found
+        finally:
+            await reader.close()
+
+    async def until(self, holds: Callable[[], object], timeout_s: float = 30) -> None:
+        """Wait until a condition holds; a node that ended with an error fails the wait."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                for task in self.tasks.values():
+                    if task.done():
+                        task.result()
+                result = holds()
+                if asyncio.iscoroutine(result):
+                    result = await result
+                if result:
+                    return
+                await asyncio.sleep(0.05)
+
+    async def until_published(self, height: int) -> None:
+        """Wait until the ledger says that a height is published."""
+        ledger = self.ledger()
+
+        async def published() -> bool:
+            head = await ledger.head()
+            return head is not None and head.published >= height
+
+        try:
+            await self.until(published)
+        finally:
+            await ledger.close()
+
+    async def close(self) -> None:
+        """Stop all nodes."""
+        for name in list(self.tasks):
+            await self.stop_node(name)
+        await self.producer.close()
+
+
+@contextlib.asynccontextmanager
+async def chain_rig(
+    stack: EmbeddedStack, topics: Topics, folder: Path, nodes: int = 4, quorum: int = 3
+) -> AsyncIterator[ChainRig]:
+    """Open a rig with a fresh chain on the topics of one test."""
+    rig = ChainRig(stack, World(nodes, quorum, topic=topics.chain), topics, folder)
+    try:
+        yield rig
+    finally:
+        await rig.close()
