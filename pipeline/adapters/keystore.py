@@ -82,6 +82,22 @@ def load_signer(path: Path, use: Use) -> SigningKey:
     return key
 
 
+def load_or_make_signer(path: Path, use: Use, algorithm: Algorithm = Algorithm.ED25519) -> SigningKey:
+    """Return the signing key in a file, or make one and keep it there.
+
+    Raises:
+        ConfigError: as for ``load_signer``, or the file's key is of another algorithm.
+    """
+    if not path.exists():
+        save_key(path, new_signing_key(use, algorithm))
+    key = load_signer(path, use)
+    if key.public.algorithm is not algorithm:
+        raise _refused(
+            path, f"is no {algorithm.name.lower()} key; name another file, or choose another suite"
+        )
+    return key
+
+
 def load_sealing_key(path: Path) -> SealingKey:
     """Return the platform's sealing key in a file.
 

@@ -59,14 +59,13 @@ def _load(name: str, entry: LazyEntry) -> Any:
         found = getattr(import_module(entry.module), name)
     except ModuleNotFoundError as error:
         _refuse(error, name, {name: entry})
+    holder = typer.Typer(add_completion=False)
     if isinstance(found, typer.Typer):
-        command = typer.main.get_command(found)
+        holder.add_typer(found, name=name)
     else:
-        single = typer.Typer(add_completion=False)
-        single.command(name)(found)
-        command = typer.main.get_command(single)
-    command.name = name
-    return command
+        holder.command(name)(found)
+    holder.callback()(lambda: None)  # makes it a group however many commands it has
+    return typer.main.get_group(holder).commands[name]
 
 
 def _refuse(error: ModuleNotFoundError, command: str | None, entries: dict[str, LazyEntry]) -> NoReturn:

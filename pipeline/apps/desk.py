@@ -1,0 +1,66 @@
+"""The registrar's desk put together from the settings: key, journal, Kafka."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.adapters.journal_file import JournalFile
+from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
+from pipeline.adapters.keystore import SealingKeyFolder, load_signer, new_sealing_key
+from pipeline.apps.authority import load_genesis
+from pipeline.config import Settings, required
+from pipeline.core.genesis import Genesis
+from pipeline.core.keys import Algorithm, PublicKey, Use
+from pipeline.core.signing import Signer
+from pipeline.services.registrar import RegistrarDesk
+from pipeline.services.registration import MakeKey
+from pipeline.services.registry_view import RegistryView
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDesk:
+    """A desk at work: the chain, the registrar's signer, and where new platform keys go."""
+
+    genesis: Genesis
+    signer: Signer
+    desk: RegistrarDesk
+    make_key: MakeKey
+
+
+def key_maker(folder: Path) -> MakeKey:
+    """Return what makes platform keys and keeps their private halves in ``folder``."""
+    keys = SealingKeyFolder(folder)
+
+    def make(algorithm: Algorithm) -> PublicKey:
+        key = new_sealing_key(algorithm)
+        keys.add(key)
+        return key.public
+
+    return make
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncIterator[OpenDesk]:
+    """Open the registrar's desk, and leave Kafka and the journal at the end.
+
+    Raises:
+        ConfigError: a setting or file is missing or wrong.
+        TransientError: another registrar command is at work.
+    """
+    genesis = load_genesis(settings.genesis)
+    signer = load_signer(settings.registrar.key, Use.REGISTRAR)
+    connection = KafkaConnection(
+        required(settings.kafka.bootstrap, "kafka.bootstrap"),
+        settings.kafka.tls_files(),
+        "bkdms-registrar",
+    )
+    blocks = KafkaPartitionReader(connection, settings.topics.blocks)
+    producer = IdempotentProducer(connection)
+    with JournalFile(settings.registrar.key, genesis.chain) as journal:
+        desk = RegistrarDesk(signer, genesis, RegistryView(genesis, blocks), journal, producer)
+        try:
+            yield OpenDesk(genesis, signer, desk, key_maker(settings.platform.keys_dir))
+        finally:
+            await producer.close()
+            await blocks.close()

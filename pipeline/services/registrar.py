@@ -1,0 +1,239 @@
+"""The registrar: control records that change who is allowed what, issued one after the other.
+
+``Registrar`` signs records that continue from a position; ``RegistrarDesk`` brings them into the ledger so that a
+crash at any moment neither loses one nor issues two at one sequence. What was signed is kept until it is seen in a
+verified block, and is sent again, byte for byte, before anything new.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from pipeline.core import avro
+from pipeline.core.admission import CONTROL_SCHEMA, enact, judge
+from pipeline.core.control import (
+    BackfillGrant,
+    Body,
+    Control,
+    Enrol,
+    KeyOffer,
+    Revoke,
+    parse_control,
+    sign_control,
+)
+from pipeline.core.errors import ConfigError, ConflictError, TransientError
+from pipeline.core.genesis import Genesis
+from pipeline.core.issuing import Journal, unseen
+from pipeline.core.keys import PublicKey
+from pipeline.core.names import SiteName
+from pipeline.core.outcome import Outcome
+from pipeline.core.signing import Signer
+from pipeline.core.state import START, ChainState, Position
+from pipeline.ports import Outgoing, Producer
+from pipeline.services.access import AccessRequest
+
+COMMIT_TIMEOUT_MS = 120_000
+POLL_INTERVAL_MS = 500
+
+
+class Registrar:
+    """Signs control records, each continuing from the one before.
+
+    Raises:
+        ConfigError: the key is not that of a registrar of this chain.
+    """
+
+    def __init__(self, signer: Signer, genesis: Genesis, position: Position = START) -> None:
+        if signer.public.fingerprint not in {key.fingerprint for key in genesis.registrars}:
+            raise ConfigError(
+                "the registrar's key is not in the genesis file; set registrar.key to one that is",
+                code="config.registrar_key",
+            )
+        self._signer = signer
+        self._chain = genesis.chain
+        self.position = position
+
+    def issue(self, body: Body) -> Control:
+        """Return the next control record with this body; ``raw`` of it is what goes into the log.
+
+        Raises:
+            ConfigError: a field of the body is out of its bounds.
+        """
+        sequence, previous = self.position.sequence + 1, self.position.last_id
+        control = parse_control(sign_control(self._chain, self._signer, sequence, previous, body))
+        if isinstance(control, Outcome):
+            kind = type(body).__name__
+            raise ConfigError(
+                f"{kind} for {body.site}: {control.label.replace('_', ' ')}; check what it names"
+            )
+        self.position = Position(sequence, control.control_id)
+        return control
+
+    def enrol(self, request: AccessRequest, indicators: tuple[str, ...] | None = None) -> Control:
+        """Return the record that lets a site in, with all or some of the indicators it asked for.
+
+        Raises:
+            ConfigError: an indicator was not asked for.
+        """
+        return self.issue(enrolment(request, indicators))
+
+    def offer(self, site: SiteName, epoch: int, key: PublicKey, valid_to: int) -> Control:
+        """Return the record that offers the platform's sealing key to a site until ``valid_to`` (ms)."""
+        return self.issue(key_offer(site, epoch, key, valid_to))
+
+    def revoke(self, site: SiteName, site_key: bytes, reason: str) -> Control:
+        """Return the record that refuses a site and its key (fingerprint, 32 bytes) from here on."""
+        return self.issue(Revoke(site, site_key, reason))
+
+    def backfill(self, site: SiteName, first: int, last: int, expires: int) -> Control:
+        """Return the grant to send values collected from ``first`` to ``last`` until ``expires`` (all ms)."""
+        return self.issue(BackfillGrant(site, first, last, expires))
+
+
+def enrolment(request: AccessRequest, indicators: tuple[str, ...] | None = None) -> Enrol:
+    """Return the enrolment that answers a request.
+
+    Raises:
+        ConfigError: an indicator was not asked for.
+    """
+    granted = request.indicators if indicators is None else indicators
+    extra = sorted(set(granted) - set(request.indicators))
+    if extra:
+        raise ConfigError(f"{request.site} did not ask for {', '.join(extra)}; leave that out")
+    return Enrol(
+        request.site,
+        request.key.algorithm,
+        request.key.raw,
+        request.possession,
+        request.suites,
+        granted,
+        request.equipment,
+    )
+
+
+def key_offer(site: SiteName, epoch: int, key: PublicKey, valid_to: int) -> KeyOffer:
+    """Return the offer of a platform key to a site for an epoch, until ``valid_to`` (ms)."""
+    return KeyOffer(site, epoch, key.algorithm, key.raw, valid_to)
+
+
+class JournalStore(Protocol):
+    """Keeps one registrar's journal."""
+
+    def load(self) -> Journal:
+        """Return what was saved last; an empty journal where nothing was."""
+
+    def save(self, journal: Journal) -> None:
+        """Return once the journal is on disk."""
+
+
+class StateView(Protocol):
+    """The verified state of the chain."""
+
+    async def refresh(self) -> ChainState:
+        """Return the state after the newest published block."""
+
+
+class RegistrarDesk:
+    """Brings a registrar's records into the ledger, one batch at a time; one desk a key at a time."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        genesis: Genesis,
+        view: StateView,
+        journal: JournalStore,
+        producer: Producer,
+        *,
+        timeout_ms: int = COMMIT_TIMEOUT_MS,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        Registrar(signer, genesis)
+        self._signer, self._genesis = signer, genesis
+        self._view, self._journal, self._producer = view, journal, producer
+        self._timeout_ms, self._sleep, self._monotonic = timeout_ms, sleep, monotonic
+        self._issuer = signer.public.fingerprint
+
+    async def settle(self) -> ChainState:
+        """See every record issued before into the ledger; return the state with them.
+
+        Raises:
+            ConflictError: one of them can't be admitted any more; it and what followed are dropped.
+            IntegrityError: somebody else issues records with this key.
+            TransientError: the ledger is not there, behind, or does not go on; nothing is lost.
+        """
+        state = await self._view.refresh()
+        pending = self._unseen(state)
+        if not pending:
+            self._journal.save(Journal(self._committed(state)))
+            return state
+        refusal = dry_run(state, pending)
+        if refusal is not None:
+            self._journal.save(Journal(self._committed(state)))
+            raise ConflictError(
+                f"a record issued earlier is not admitted any more ({refusal}); it was dropped, decide again"
+            )
+        return await self._carry(pending)
+
+    async def issue(self, *bodies: Body) -> tuple[Control, ...]:
+        """Sign records, send them and return when they are in verified blocks.
+
+        Raises:
+            ConfigError: the chain would refuse one of them; nothing was sent.
+            ConflictError, IntegrityError, TransientError: as for ``settle``.
+        """
+        state = await self.settle()
+        registrar = Registrar(self._signer, self._genesis, self._committed(state))
+        controls = tuple(registrar.issue(body) for body in bodies)
+        refusal = dry_run(state, controls)
+        if refusal is not None:
+            raise ConfigError(f"the chain would refuse this: {refusal}", code="config.refused")
+        # Kept before it is sent: a signed record that we forgot could meet another one at its sequence.
+        self._journal.save(Journal(self._committed(state), tuple(control.raw for control in controls)))
+        await self._carry(controls)
+        return controls
+
+    def _committed(self, state: ChainState) -> Position:
+        return state.tables.issuers.get(self._issuer, START)
+
+    def _unseen(self, state: ChainState) -> tuple[Control, ...]:
+        return unseen(self._journal.load(), self._committed(state))
+
+    async def _carry(self, controls: tuple[Control, ...]) -> ChainState:
+        genesis, last = self._genesis, controls[-1]
+        await self._producer.send(
+            [
+                Outgoing(genesis.topic, avro.frame(CONTROL_SCHEMA, control.raw), partition=genesis.partition)
+                for control in controls
+            ]
+        )
+        deadline = self._monotonic() + self._timeout_ms / 1000
+        state = await self._view.refresh()
+        while self._committed(state).sequence < last.sequence:
+            if self._monotonic() >= deadline:
+                raise TransientError(
+                    f"sent, but not in a block after {self._timeout_ms // 1000} s; `bkdms status` shows whether "
+                    "the accounting nodes go on. The next registrar command sends it again",
+                    code="not_committed",
+                )
+            await self._sleep(POLL_INTERVAL_MS / 1000)
+            state = await self._view.refresh()
+        self._unseen(state)
+        self._journal.save(Journal(self._committed(state)))
+        return state
+
+
+def dry_run(state: ChainState, controls: tuple[Control, ...]) -> str | None:
+    """Return why the chain would refuse one of these records, in order, or None; the state stays."""
+    try:
+        for control in controls:
+            # Broker time plays no part in judging control records.
+            outcome = judge(state, control, 0)
+            if outcome is not Outcome.ADMITTED:
+                body = control.body
+                return f"{type(body).__name__} for {body.site}: {outcome.label.replace('_', ' ')}"
+            enact(state, control)
+    finally:
+        state.undo()
+    return None

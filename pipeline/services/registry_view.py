@@ -1,0 +1,51 @@
+"""The registry as the published blocks give it, kept in memory for as long as a command runs."""
+
+from collections.abc import Sequence
+
+from pipeline.core.genesis import Genesis
+from pipeline.core.state import ChainState
+from pipeline.ports import PartitionReader
+from pipeline.services.follower import Applied, Follower
+
+
+class _MemorySink:
+    """A ``BlockSink`` that keeps the state and the roots, and forgets the blocks."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self.state = ChainState(genesis)
+        self._roots: dict[int, bytes] = {}
+
+    def load(self) -> tuple[ChainState, int]:
+        """Return the state; the follower extends this very object."""
+        return self.state, 0
+
+    def store(self, applied: Sequence[Applied], _next_offset: int) -> None:
+        """Note the roots."""
+        for item in applied:
+            frontier = item.extended.changes.head.frontier
+            self._roots[frontier.size] = frontier.root()
+
+    def root_of_size(self, size: int) -> bytes | None:
+        """Return the root after the block that ends at this tree size, or None."""
+        return self._roots.get(size)
+
+
+class RegistryView:
+    """Verified state after the newest block on the blocks topic, brought up to date when asked."""
+
+    def __init__(self, genesis: Genesis, blocks: PartitionReader) -> None:
+        self._blocks = blocks
+        self._sink = _MemorySink(genesis)
+        self._follower = Follower(genesis, blocks, self._sink)
+
+    async def refresh(self) -> ChainState:
+        """Read all blocks published by now and return the state after them.
+
+        Raises:
+            TransientError: Kafka is not there.
+            IntegrityError: the published blocks contradict one another.
+        """
+        _, end = await self._blocks.bounds()
+        while self._follower.next_offset < end:
+            await self._follower.step()
+        return self._sink.state
