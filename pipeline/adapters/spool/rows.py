@@ -1,0 +1,53 @@
+"""Rows of the spool's tables and the values that they stand for."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from pipeline.adapters.spool.schema import spool_errors
+from pipeline.core.delivery import Made, StoredPacket, StoredReceipt, VerifiedHead
+from pipeline.core.errors import ConfigError
+
+MADE = "sequence, packet_id, previous, first_record, last_record, oldest_ms, live"
+
+
+def made_of(row: tuple[Any, ...]) -> Made:
+    """Return the packet that the columns ``MADE`` describe."""
+    sequence, packet_id, previous, first, last, oldest, live = row
+    return Made(sequence, packet_id, previous, first, last, oldest, live=bool(live))
+
+
+def packet_row(packet: StoredPacket) -> tuple[Any, ...]:
+    """Return a row of table packets."""
+    made = packet.made
+    links = (made.sequence, made.packet_id, made.previous)
+    return (*links, made.first_record, made.last_record, made.oldest_ms, int(made.live), packet.raw)
+
+
+def receipt_row(receipt: StoredReceipt) -> tuple[Any, ...]:
+    """Return the row of table receipt, without its constant id."""
+    head = receipt.head
+    verified = (head.sequence, head.packet_id, head.height, head.tree_size, head.root)
+    return (*verified, receipt.last_record, receipt.verified_ms, receipt.packet, receipt.document)
+
+
+def stored_receipt(database: sqlite3.Connection) -> StoredReceipt | None:
+    """Return the receipt held, or None."""
+    row = database.execute(
+        "SELECT sequence, packet_id, height, tree_size, root, last_record, verified_ms, packet, document FROM receipt"
+    ).fetchone()
+    return None if row is None else StoredReceipt(VerifiedHead(*row[:5]), *row[5:])
+
+
+def read_receipt(path: Path) -> StoredReceipt | None:
+    """Return the last verified head from a spool that an agent may be using.
+
+    Raises:
+        ConfigError: there is no spool.
+    """
+    if not path.exists():
+        raise ConfigError(f"there is no spool at {path}; 'bkdms site run' makes it")
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    with spool_errors(path), contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+        return stored_receipt(database)
