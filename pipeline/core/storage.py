@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pipeline.core import avro
 from pipeline.core.block import Kind
-from pipeline.core.names import SiteName, site_id_text
+from pipeline.core.names import SiteName
 from pipeline.core.packet import Opened, OpenProblem, Packet, open_packet
 from pipeline.core.record import UnifiedRecord, decode_record
 from pipeline.core.replica import Extended
@@ -84,6 +84,25 @@ class KpiRecord:
     log_offset: int
     admitted_ms: int
     content: Content
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlock:
+    """A verified block, the offset of its record in the blocks topic, and its packets' storage records."""
+
+    extended: Extended
+    kafka_offset: int
+    records: tuple[KpiRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One packet's observations, ready to be sent: Kafka key, framed value, and where its packet is."""
+
+    key: bytes
+    value: bytes
+    height: int
+    entry: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +227,6 @@ def observations_value(fields: dict[str, Any], rows: Iterable[dict[str, Any]]) -
     return avro.frame(OBSERVATIONS, avro.encode(OBSERVATIONS, fields | {"observations": list(rows)}))
 
 
-def site_key(site: SiteName) -> bytes:
-    """Return the Kafka key of a site's observations."""
-    return f"{site.country}/{site.city}/{site_id_text(site.site_id)}".encode()
+def observations_key(country: str, city: str, site_id: str) -> bytes:
+    """Return the Kafka key of a site's observations; the site identifier as an IP address."""
+    return f"{country}/{city}/{site_id}".encode()

@@ -5,7 +5,7 @@ the blocks, in one transaction. Records that are no block of the chain are skipp
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeVar
@@ -114,7 +114,8 @@ class Follower:
             TransientError: topic or store are away; call again.
         """
         if self._state is None:
-            self._state, self.next_offset = await asyncio.to_thread(self._sink.load)
+            self._state, self.next_offset = await in_thread(self._sink.load)
+            self._watch.stored()
             await self._reader.seek(self.next_offset)
         records = await self._reader.fetch(MAX_RECORDS, timeout_ms)
         if records:
@@ -127,23 +128,6 @@ class Follower:
         self._waited_ms = self._waited_ms + timeout_ms if self.caught_up else 0
         self._check_end()
         return len(records)
-
-    async def run(self, stop: asyncio.Event, after_step: Callable[[], None] = lambda: None) -> None:
-        """Follow until ``stop`` is set; wait and try again while something is away.
-
-        Raises:
-            IntegrityError: see ``step``.
-        """
-        pause = _FIRST_PAUSE_S
-        while not stop.is_set():
-            try:
-                await self.step()
-                after_step()
-                pause = _FIRST_PAUSE_S
-            except TransientError:
-                self.caught_up = False
-                await _wait(stop, pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     def _take(self, records: Sequence[Received]) -> None:
         batch = self._apply_checked(records)
@@ -240,6 +224,27 @@ async def in_thread(work: Callable[[], _T]) -> _T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
+
+
+async def run_steps(
+    step: Callable[[int], Awaitable[object]], stop: asyncio.Event, done: Callable[[], None] = lambda: None
+) -> None:
+    """Repeat ``step(timeout_ms)`` until ``stop`` is set; back off while something is away.
+
+    ``done`` is called after each step that worked.
+
+    Raises:
+        IntegrityError: as the step raises it.
+    """
+    pause = _FIRST_PAUSE_S
+    while not stop.is_set():
+        try:
+            await step(FETCH_TIMEOUT_MS)
+            done()
+            pause = _FIRST_PAUSE_S
+        except TransientError:
+            await _wait(stop, pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
 
 
 async def _wait(stop: asyncio.Event, seconds: float) -> None:

@@ -1,0 +1,227 @@
+"""The platform's store: Table 10-3 rows, observations, registry and position, one transaction per batch of blocks."""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, select, tuple_
+
+from pipeline.adapters.sql.block_rows import block_row
+from pipeline.adapters.sql.engine import transaction, upsert
+from pipeline.adapters.sql.platform_tables import (
+    PLATFORM,
+    blocks,
+    kpi_records,
+    observations,
+    openings,
+    platform_position,
+    sites,
+)
+from pipeline.adapters.sql.state_rows import create_state_tables, load_state, save_changes
+from pipeline.core.genesis import Genesis
+from pipeline.core.names import site_id_text
+from pipeline.core.state import ChainState, Site
+from pipeline.core.storage import (
+    KpiRecord,
+    Publication,
+    Status,
+    StoredBlock,
+    observations_key,
+    observations_value,
+)
+from pipeline.core.storage import observations as observations_of
+
+_ONE: Final = 1
+_MESSAGE_FIELDS: Final = (
+    "chain_id",
+    "tracing_code",
+    "height",
+    "admitted",
+    "country",
+    "city",
+    "site_id",
+    "module_id",
+    "sequence",
+)
+_VALUE_FIELDS: Final = (
+    "record",
+    "time",
+    "indicator",
+    "data_point",
+    "value",
+    "exact",
+    "unit",
+    "sensor",
+    "quality",
+    "source",
+)
+
+
+class SqlPlatformStore:
+    """The store over any engine; creates its tables where they are missing.
+
+    Raises:
+        ConfigError: the database holds another chain (code ``other_chain``).
+        TransientError: the database is away (code ``database``).
+    """
+
+    def __init__(self, engine: Engine, genesis: Genesis) -> None:
+        self._engine = engine
+        self._genesis = genesis
+        with transaction(engine) as connection:
+            PLATFORM.create_all(connection)
+            create_state_tables(connection, genesis)
+            if connection.execute(select(platform_position.c.one)).first() is None:
+                start = {"one": _ONE, "next_offset": 0, "published_height": 0, "published_entry": 0}
+                connection.execute(platform_position.insert(), start)
+
+    def load(self) -> tuple[ChainState, int]:
+        """Return state and next offset of the blocks topic; genesis and 0 at first."""
+        with transaction(self._engine) as connection:
+            state = load_state(connection, self._genesis) or ChainState(self._genesis)
+            return state, connection.execute(select(platform_position.c.next_offset)).scalar_one()
+
+    def root_of_size(self, size: int) -> bytes | None:
+        """Return the root after the stored block that ends at this tree size, or None."""
+        with transaction(self._engine) as connection:
+            return connection.execute(select(blocks.c.root).where(blocks.c.tree_size == size)).scalar()
+
+    def save(self, stored: Sequence[StoredBlock], next_offset: int) -> None:
+        """Store blocks with everything that follows from them, and the position, all or nothing."""
+        with transaction(self._engine) as connection:
+            records = [record for block in stored for record in block.records]
+            _insert(connection, blocks, [block_row(b.extended, b.kafka_offset) for b in stored])
+            _insert(connection, kpi_records, list(map(_record_row, records)))
+            _insert(connection, observations, [row for r in records for row in _observation_rows(r)])
+            _insert(
+                connection,
+                openings,
+                [{"tracing_code": r.tracing_code, "seed": r.content.seed} for r in records if r.content.seed],
+            )
+            for block in stored:
+                changes = block.extended.changes
+                save_changes(connection, changes)
+                upsert(
+                    connection,
+                    sites,
+                    [_site_row(site, changes.head.height) for site in changes.tables.sites.values()],
+                )
+            connection.execute(platform_position.update(), {"next_offset": next_offset})
+
+    def unpublished(self, limit: int) -> list[Publication]:
+        """Return the observations of the next packets that were not yet marked as published, in order."""
+        with transaction(self._engine) as connection:
+            position = connection.execute(select(platform_position)).one()
+            after = tuple_(kpi_records.c.height, kpi_records.c.entry) > (
+                position.published_height,
+                position.published_entry,
+            )
+            packets = connection.execute(
+                select(kpi_records.c.entry, *(kpi_records.c[name] for name in _MESSAGE_FIELDS))
+                .where(after, kpi_records.c.status == Status.OK)
+                .order_by(kpi_records.c.height, kpi_records.c.entry)
+                .limit(limit)
+            ).all()
+            rows = _values_by_code(connection, [packet.tracing_code for packet in packets])
+        return [
+            Publication(
+                observations_key(packet.country, packet.city, packet.site_id),
+                observations_value(
+                    {name: getattr(packet, name) for name in _MESSAGE_FIELDS}, rows[packet.tracing_code]
+                ),
+                packet.height,
+                packet.entry,
+            )
+            for packet in packets
+        ]
+
+    def mark_published(self, height: int, entry: int) -> None:
+        """Record that the observations of all packets up to this one were sent."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                platform_position.update(), {"published_height": height, "published_entry": entry}
+            )
+
+    def close(self) -> None:
+        """Close the database."""
+        self._engine.dispose()
+
+
+def _insert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        connection.execute(table.insert(), rows)
+
+
+def _values_by_code(connection: Connection, codes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    columns = [observations.c[name] for name in _VALUE_FIELDS]
+    found: dict[str, list[dict[str, Any]]] = {code: [] for code in codes}
+    for code, *values in connection.execute(
+        select(observations.c.tracing_code, *columns)
+        .where(observations.c.tracing_code.in_(codes))
+        .order_by(observations.c.tracing_code, observations.c.record, observations.c.number)
+    ):
+        found[code].append(dict(zip(_VALUE_FIELDS, values, strict=True)))
+    return found
+
+
+def _record_row(record: KpiRecord) -> dict[str, Any]:
+    packet = record.packet
+    return {
+        "tracing_code": record.tracing_code,
+        "height": record.height,
+        "entry": record.entry,
+        "data_offset": record.data_recorder.offset,
+        "data_length": record.data_recorder.length,
+        "block_offset": record.block_recorder.offset,
+        "block_length": record.block_recorder.length,
+        "city_data": record.city_data,
+        "chain_id": record.chain_id,
+        "check_code": record.check_code,
+        "country": packet.site.country,
+        "city": packet.site.city,
+        "site_id": site_id_text(packet.site.site_id),
+        "module_id": packet.module_id,
+        "sequence": packet.sequence,
+        "packet_id": packet.packet_id,
+        "collected_from": packet.collected_from,
+        "collected_to": packet.collected_to,
+        "record_count": packet.record_count,
+        "log_offset": record.log_offset,
+        "admitted": record.admitted_ms,
+        "status": record.content.status.value,
+        "reason": record.content.reason,
+    }
+
+
+def _observation_rows(record: KpiRecord) -> Iterator[dict[str, Any]]:
+    for value in observations_of(record.content.records):
+        yield {
+            "tracing_code": record.tracing_code,
+            "record": value.record,
+            "number": value.number,
+            "time": value.time_ms,
+            "indicator": value.indicator,
+            "data_point": value.data_point,
+            "exact": value.exact,
+            "value": value.value,
+            "unit": value.unit,
+            "sensor": value.sensor,
+            "quality": value.quality,
+            "source": value.source,
+            "country": value.site.country,
+            "city": value.site.city,
+            "site_id": site_id_text(value.site.site_id),
+        }
+
+
+def _site_row(site: Site, height: int) -> dict[str, Any]:
+    return {
+        "country": site.name.country,
+        "city": site.name.city,
+        "site_id": site_id_text(site.name.site_id),
+        "active": site.active,
+        "site_key": site.key.fingerprint,
+        "indicators": json.dumps(site.indicators),
+        "equipment": json.dumps([site_id_text(item) for item in site.equipment]),
+        "height": height,
+    }

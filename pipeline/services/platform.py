@@ -1,0 +1,178 @@
+"""Platform worker: stores what is committed and hands out observations (Y.4907 clause 9, KPI management module).
+
+Owns the order: verify, open, check, store in one transaction, publish, mark. A crash between any two of them
+repeats work and loses nothing; consumers drop repeats by tracing code.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pipeline.core.admission import enact
+from pipeline.core.control import Control
+from pipeline.core.genesis import Genesis
+from pipeline.core.packet import Packet
+from pipeline.core.replica import Extended
+from pipeline.core.state import ChainState, Tables
+from pipeline.core.storage import (
+    Content,
+    KeyRing,
+    Publication,
+    StoredBlock,
+    kpi_records,
+    read_content,
+)
+from pipeline.ports import Clock, Outgoing, PartitionReader, Producer
+from pipeline.services.follower import Applied, Follower, Skipped, in_thread, run_steps
+from pipeline.telemetry import platform_metrics as metrics
+
+PUBLISH_PACKETS: Final = 256
+_LAG_EVERY_S: Final = 5.0
+
+
+class PlatformStore(Protocol):
+    """The platform's database. Calls come from one thread at a time and block."""
+
+    def load(self) -> tuple[ChainState, int]:
+        """Return state and next offset of the blocks topic; genesis and 0 at first."""
+
+    def root_of_size(self, size: int) -> bytes | None:
+        """Return the root after the stored block that ends at this tree size, or None."""
+
+    def save(self, stored: Sequence[StoredBlock], next_offset: int) -> None:
+        """Store blocks with everything that follows from them, and the position, all or nothing."""
+
+    def unpublished(self, limit: int) -> list[Publication]:
+        """Return the observations of the next packets that were not yet marked as published, in order."""
+
+    def mark_published(self, height: int, entry: int) -> None:
+        """Record that the observations of all packets up to this one were sent."""
+
+
+class PlatformSink:
+    """A ``BlockSink`` that opens packets and stores what they hold."""
+
+    def __init__(self, store: PlatformStore, keys: KeyRing, clock: Clock) -> None:
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._registry: ChainState | None = None
+
+    def load(self) -> tuple[ChainState, int]:
+        """Return the stored state and position, and start over from them."""
+        state, next_offset = self._store.load()
+        # A packet is judged by the registry entry that admitted it, not by that at the end of its block.
+        self._registry = ChainState(state.genesis, Tables(sites=dict(state.tables.sites)))
+        return state, next_offset
+
+    def root_of_size(self, size: int) -> bytes | None:
+        """Return the root after the stored block that ends at this tree size, or None."""
+        return self._store.root_of_size(size)
+
+    def store(self, applied: Sequence[Applied], next_offset: int) -> None:
+        """Open, check and store the packets of verified blocks."""
+        stored = [self._opened(item) for item in applied]
+        self._store.save(stored, next_offset)
+        for block in stored:
+            self._count(block)
+
+    def _opened(self, item: Applied) -> StoredBlock:
+        extended = item.extended
+        records = kpi_records(extended, self._contents(extended))
+        return StoredBlock(extended, item.kafka_offset, tuple(records))
+
+    def _contents(self, extended: Extended) -> list[Content]:
+        registry = self._registry
+        assert registry is not None  # noqa: S101  the follower loads first
+        contents: list[Content] = []
+        for admitted in extended.admitted:
+            if isinstance(admitted, Packet):
+                contents.append(read_content(admitted, registry.tables.sites[admitted.site], self._keys))
+            elif isinstance(admitted, Control):
+                enact(registry, admitted)
+        registry.take_changes()
+        return contents
+
+    def _count(self, block: StoredBlock) -> None:
+        now_ms = self._clock.now_ms()
+        for record in block.records:
+            content = record.content
+            metrics.PACKETS.labels(content.status.value, content.reason).inc()
+            metrics.OBSERVATIONS.inc(sum(len(unified.values) for unified in content.records))
+            metrics.STORE_LATENCY.observe(max(0, now_ms - record.admitted_ms) / 1000)
+        metrics.STORED_HEIGHT.set(block.extended.block.header.height)
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformParts:
+    """What a platform worker is made of; ``observations`` is the topic's name, ``keys`` finds sealing keys."""
+
+    genesis: Genesis
+    reader: PartitionReader
+    store: PlatformStore
+    producer: Producer
+    observations: str
+    keys: KeyRing
+    clock: Clock
+
+
+class PlatformWorker:
+    """Follows the blocks, stores them, publishes observations. ``pool`` checks signatures on all cores."""
+
+    def __init__(self, parts: PlatformParts, pool: ThreadPoolExecutor | None = None) -> None:
+        self._parts = parts
+        sink = PlatformSink(parts.store, parts.keys, parts.clock)
+        self.follower = Follower(parts.genesis, parts.reader, sink, pool=pool, alarm=_alarm)
+        self._pending = True
+        self._lag_at = -_LAG_EVERY_S
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything published so far is stored and handed out."""
+        return self.follower.caught_up and not self._pending
+
+    async def step(self, timeout_ms: int) -> int:
+        """Store what is next in the blocks topic, publish what is stored; return how many records were read.
+
+        Raises:
+            IntegrityError: see ``Follower.step``.
+            TransientError: Kafka or the database are away; call again.
+        """
+        count = await self.follower.step(timeout_ms)
+        await self._measure_lag()
+        self._pending = self._pending or count > 0
+        while self._pending:
+            await self._publish()
+        return count
+
+    async def run(self, stop: asyncio.Event, done: Callable[[], None] = lambda: None) -> None:
+        """Work until ``stop`` is set; wait and try again while something is away.
+
+        ``done`` is called after each step that worked.
+
+        Raises:
+            IntegrityError: see ``Follower.step``.
+        """
+        await run_steps(self.step, stop, done)
+
+    async def _measure_lag(self) -> None:
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._lag_at >= _LAG_EVERY_S:
+            metrics.LAG.set(await self.follower.lag())
+            self._lag_at = now_s
+
+    async def _publish(self) -> None:
+        """Send the next observations and mark them; a crash before the mark repeats them."""
+        store, topic = self._parts.store, self._parts.observations
+        batch = await in_thread(lambda: store.unpublished(PUBLISH_PACKETS))
+        if batch:
+            await self._parts.producer.send([Outgoing(topic, item.value, item.key) for item in batch])
+            await in_thread(lambda: store.mark_published(batch[-1].height, batch[-1].entry))
+            metrics.PUBLISHED.inc(len(batch))
+        self._pending = len(batch) == PUBLISH_PACKETS
+
+
+def _alarm(skipped: Skipped) -> None:
+    metrics.SKIPPED.labels(skipped.problem.reason.value).inc()
