@@ -44,6 +44,9 @@ class EmbeddedStack:
     """Kafka, Redis and the programs that run beside them, on this machine, from one data folder.
 
     ``is_short_lived`` starts Kafka faster and makes it slower afterwards: for demonstrations and tests.
+
+    Raises:
+        ConfigError: the folder's path holds a character that Kafka's settings can't hold.
     """
 
     def __init__(
@@ -57,7 +60,7 @@ class EmbeddedStack:
         now: Callable[[], datetime] = utc_now,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.data_dir = data_dir.resolve()
+        self.data_dir = _nameable(data_dir.resolve())
         self.topics = topics or Topics()
         self._deployments = {self.topics: chains}
         self._heap_mb = kafka_heap_mb
@@ -248,6 +251,16 @@ class EmbeddedStack:
             stage=INFRASTRUCTURE_STAGE,
         )
         self.supervisor.start(spec, is_awaited=False)
+
+
+def _nameable(folder: Path) -> Path:
+    # Kafka's settings are read as Latin-1, with lists at commas and escapes at backslashes.
+    text = str(folder)
+    if not text.isascii() or not text.isprintable() or set(text) & set(',:"\\'):
+        raise ConfigError(
+            f"{folder}: name another data folder, in ASCII and without comma, colon, quote, backslash"
+        )
+    return folder
 
 
 def _started(part: _T | None) -> _T:

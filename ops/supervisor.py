@@ -35,6 +35,8 @@ class Supervisor:
 
     def __init__(self, folder: Path) -> None:
         self._folder = private_folder(folder)
+        # One left by a supervisor that was killed tells of processes that are gone.
+        (folder / STATE_FILE).unlink(missing_ok=True)
         self._children: dict[str, Child] = {}
         self._due: dict[str, float] = {}
         self._started: dict[str, float] = {}
@@ -198,7 +200,10 @@ class Supervisor:
 
 
 def read_children(folder: Path) -> tuple[ChildStatus, ...]:
-    """What the supervisor of ``folder`` last wrote; empty when it runs no more."""
+    """What the supervisor of ``folder`` last wrote; empty after an orderly end.
+
+    After a crash the file stays: ask ``ops.lock.holder`` first whether somebody runs the folder.
+    """
     try:
         told = json.loads((folder / STATE_FILE).read_text("utf-8"))
     except FileNotFoundError:

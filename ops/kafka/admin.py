@@ -29,6 +29,8 @@ from pipeline.core.topics import Topics
 
 REQUEST_TIMEOUT_S = 30
 POLL_S = 0.02
+# The controller refuses requests that make more than some thousands of records.
+BINDINGS_PER_REQUEST = 1000
 
 
 def client_settings(bootstrap: str, files: CertificateFiles) -> dict[str, Any]:
@@ -97,8 +99,11 @@ class KafkaAdmin:
             for binding in bindings_of(principal, deployment)
         }
         if bindings:
-            done = self._client.create_acls(list(bindings), request_timeout=REQUEST_TIMEOUT_S)
-            _wait_all({str(binding): future for binding, future in done.items()})
+            ordered = list(bindings)
+            for start in range(0, len(ordered), BINDINGS_PER_REQUEST):
+                part = ordered[start : start + BINDINGS_PER_REQUEST]
+                done = self._client.create_acls(part, request_timeout=REQUEST_TIMEOUT_S)
+                _wait_all({str(binding): future for binding, future in done.items()})
             # The controller answers before the broker has heard of it.
             _until(lambda: bindings <= self._bindings(), "rights")
 

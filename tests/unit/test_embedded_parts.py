@@ -8,6 +8,7 @@ import pytest
 from ops import ports
 from ops.kafka import distribution
 from ops.lock import FolderLock, holder
+from ops.stack import EmbeddedStack
 from pipeline.core.errors import ConfigError
 
 
@@ -56,6 +57,13 @@ def test_a_lock_file_left_behind_holds_nothing(tmp_path: Path) -> None:
     FolderLock(tmp_path).release()
 
 
+@pytest.mark.parametrize("name", ["a,b", "a:b", 'a"b', "a\\b", "ä", "a\nb"])
+def test_a_folder_that_kafkas_settings_cannot_name_is_refused(tmp_path: Path, name: str) -> None:
+    """Kafka would read another path than ours."""
+    with pytest.raises(ConfigError, match="name another data folder"):
+        EmbeddedStack(tmp_path / name)
+
+
 def test_missing_java_is_named_with_its_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message holds the command that installs it."""
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
@@ -93,8 +101,6 @@ def test_without_maven_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.M
     """An empty cache and no Maven: both ways out are in the message."""
     monkeypatch.setenv(distribution.CACHE_VARIABLE, str(tmp_path))
     monkeypatch.delenv(distribution.KAFKA_HOME_VARIABLE, raising=False)
-    monkeypatch.setattr(
-        distribution.shutil, "which", lambda name: "/usr/bin/java" if name == "java" else None
-    )
+    monkeypatch.setattr("shutil.which", lambda name: "/usr/bin/java" if name == "java" else None)
     with pytest.raises(ConfigError, match=r"apt-get install maven, or set BKDMS_KAFKA_HOME"):
         distribution.ensure()
