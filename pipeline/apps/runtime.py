@@ -1,0 +1,232 @@
+"""The runtime of stream workers: Faust starts and stops them, handles signals, and serves metrics and health.
+
+Records do not pass through Faust (see docs/decisions/0002-faust-runtime.md): a worker is a ``mode.Service``
+with Kafka clients of its own. ``LoopService`` makes one of anything that opens, steps and closes.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import faust
+import mode
+from faust import web
+from faust.app.base import BootStrategy
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from pipeline.adapters.kafka import KafkaConnection
+from pipeline.adapters.tls import client_context
+from pipeline.core.errors import BkdmsError, ConfigError, ConflictError, TransientError
+from pipeline.telemetry import metrics
+from pipeline.telemetry.logs import logger
+
+EXIT_GOOD: Final = 0
+EXIT_CRASHED: Final = 1
+EXIT_SETTINGS: Final = 2
+DRAIN_TIMEOUT_S: Final = 15.0
+_FIRST_BACK_OFF_S: Final = 0.2
+_LONGEST_BACK_OFF_S: Final = 10.0
+_LONGEST_STEP_S: Final = 180.0
+
+_log = logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker is run: ``metrics_port`` None serves no metrics and no health pages.
+
+    ``data_dir`` is the worker's own folder; ``connection`` is for Faust's own Kafka clients, which only the
+    workers with Faust agents start.
+    """
+
+    name: str
+    metrics_host: str
+    metrics_port: int | None
+    connection: KafkaConnection
+    data_dir: Path
+
+
+class Loop(Protocol):
+    """Work that goes on for ever in bounded steps."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it is doing its work."""
+
+    async def open(self) -> None:
+        """Get ready for the first step; repeated after a ``TransientError``."""
+
+    async def step(self) -> None:
+        """Do the next piece and leave everything consistent; repeated after a ``TransientError``."""
+
+    async def close(self) -> None:
+        """Let everything go; no step is under way."""
+
+
+class LoopService(mode.Service):
+    """Runs a loop until the worker stops: steps end in peace, passing faults are retried, others crash."""
+
+    # Not our module's logger: what mode says of a crash would repeat what ``run_worker`` says.
+    logger: logging.Logger = logging.getLogger("mode.loop")
+
+    def __init__(self, loop: Loop, **service: Any) -> None:
+        self._work = loop
+        self._task: asyncio.Task[None] | None = None
+        self._back_off_s = 0.0
+        self._stepped_s = time.monotonic()
+        super().__init__(**service)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the loop does its work and its last step succeeded."""
+        return self._work.is_ready and not self._back_off_s and not self.should_stop
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether steps still come to an end."""
+        return time.monotonic() - self._stepped_s < _LONGEST_STEP_S and not self.crashed
+
+    async def on_start(self) -> None:
+        """Begin to work; the worker is up before the first step."""
+        self._task = asyncio.create_task(self._run())
+        self.add_future(self._task)
+
+    async def on_stop(self) -> None:
+        """Wait for the step under way, then close."""
+        if self._task is not None:
+            await asyncio.wait({self._task}, timeout=DRAIN_TIMEOUT_S)
+            if not self._task.done():
+                _log.warning("step_cut_short", after_s=DRAIN_TIMEOUT_S)
+                self._task.cancel()
+                await asyncio.wait({self._task})
+        metrics.WORKER_READY.set(0)
+        with contextlib.suppress(TransientError):
+            await self._work.close()
+
+    async def _run(self) -> None:
+        while not self.should_stop and not await self._attempt(self._work.open):
+            pass
+        while not self.should_stop:
+            await self._attempt(self._work.step)
+
+    async def _attempt(self, action: Callable[[], Any]) -> bool:
+        """Do something once; wait after a passing fault, longer each time, and say that it failed."""
+        try:
+            await action()
+        except (TransientError, ConflictError) as error:
+            metrics.WORKER_RETRIES.labels(error.code).inc()
+            metrics.WORKER_READY.set(0)
+            self._back_off_s = min(_LONGEST_BACK_OFF_S, 2 * self._back_off_s or _FIRST_BACK_OFF_S)
+            _log.warning("retrying", code=error.code, reason=str(error), after_s=self._back_off_s)
+            self._stepped_s = time.monotonic()
+            await self.sleep(self._back_off_s)
+            return False
+        self._back_off_s = 0.0
+        self._stepped_s = time.monotonic()
+        metrics.WORKER_READY.set(self._work.is_ready)
+        return True
+
+
+class _Boot(BootStrategy):
+    """Web, sensors and services, without Faust's own Kafka clients."""
+
+    enable_kafka = False
+
+
+class _App(faust.App):
+    BootStrategy = _Boot
+
+
+class _Worker(faust.Worker):
+    """Faust's worker without its banner, spinner and log set-up."""
+
+    def __init__(self, app: faust.App) -> None:
+        super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
+        self.spinner = None
+
+
+def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptions) -> int:
+    """Run a service until SIGTERM, SIGINT or its own crash; return the exit code of the process.
+
+    The service is made when the event loop runs. 0: stopped cleanly; 1: crashed; 2: a setting is wrong.
+
+    Raises:
+        ConfigError: the data folder can't be used.
+    """
+    # Faust and mode tell a crash in several lines each; one of ours says it.
+    for name in ("faust", "mode"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    app = _application(options)
+    running: list[mode.Service] = []
+
+    async def start_service() -> None:
+        running.append(service_factory())
+        await app.add_runtime_dependency(running[0])
+        _log.info("worker_started", worker=options.name, metrics_port=options.metrics_port)
+
+    app.task(start_service)
+    if options.metrics_port is not None:
+        _add_pages(app, running)
+    worker = _Worker(app)
+    with contextlib.suppress(SystemExit):
+        worker.execute_from_commandline()
+    return _exit_code(worker.crash_reason, options.name)
+
+
+def _application(options: WorkerOptions) -> faust.App:
+    try:
+        options.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the worker's folder {options.data_dir} can't be used: {error.strerror}"
+        ) from error
+    return _App(
+        f"bkdms-{options.name}",
+        broker=[f"kafka://{server}" for server in options.connection.bootstrap.split(",")],
+        broker_credentials=faust.SSLCredentials(context=client_context(options.connection.tls)),
+        datadir=str(options.data_dir),
+        store="memory://",
+        cache="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=options.metrics_port is not None,
+        web_bind=options.metrics_host,
+        web_host=options.metrics_host,
+        web_port=options.metrics_port or 0,
+        web_stats_enabled=False,
+        web_graph_enabled=False,
+        web_router_enabled=False,
+        web_tables_enabled=False,
+    )
+
+
+def _add_pages(app: faust.App, running: list[mode.Service]) -> None:
+    @app.page("/metrics", name="metrics")
+    async def metrics_page(view: web.View, _request: web.Request) -> web.Response:
+        return view.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    @app.page("/health/live", name="live")
+    async def live(view: web.View, _request: web.Request) -> web.Response:
+        alive = all(getattr(service, "is_alive", not service.crashed) for service in running)
+        return view.json({"live": alive}, status=200 if alive else 503)
+
+    @app.page("/health/ready", name="ready")
+    async def ready(view: web.View, _request: web.Request) -> web.Response:
+        is_ready = bool(running) and all(getattr(s, "is_ready", s.started) for s in running)
+        return view.json({"ready": is_ready}, status=200 if is_ready else 503)
+
+
+def _exit_code(crash: BaseException | None, name: str) -> int:
+    if crash is None:
+        _log.info("worker_stopped", worker=name)
+        return EXIT_GOOD
+    if isinstance(crash, BkdmsError):
+        _log.error("worker_crashed", worker=name, code=crash.code, reason=str(crash))
+    else:
+        _log.error("worker_crashed", worker=name, code="defect", reason=repr(crash), exc_info=crash)
+    return EXIT_SETTINGS if isinstance(crash, ConfigError) else EXIT_CRASHED
