@@ -1,0 +1,142 @@
+"""``bkdms up``, ``down`` and ``status``: the whole stack on this machine."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ops.lock import holder, stop_holder
+from ops.signals import interruptible, wait_for_interrupt
+from pipeline.apps.authority import ChainPlan, node_names, usual_quorum
+from pipeline.apps.cli.context import emit_json, say
+from pipeline.apps.local.deployment import DEFAULT_URL, LocalDeployment, LocalPlan
+from pipeline.apps.local.status import StackStatus, read_status
+from pipeline.config import default_data_dir
+from pipeline.core.contract import Contract
+from pipeline.core.errors import ConfigError, TransientError
+
+_START_TIMEOUT_S = 180
+_STOP_TIMEOUT_S = 90
+_POLL_S = 0.3
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="BKDMS_DATA_DIR", help="Folder of Kafka, Redis, chain and workers."),
+]
+
+
+def up(
+    data_dir: DataDir = None,
+    nodes: Annotated[int, typer.Option(min=1, max=16, help="Accounting nodes of a new chain.")] = 4,
+    validators: Annotated[int, typer.Option(min=1, max=16, help="Validators to run.")] = 2,
+    period_ms: Annotated[
+        int, typer.Option(min=100, help="Processing period of a new chain, in milliseconds.")
+    ] = 5_000,
+    url: Annotated[str, typer.Option(help="URL of a new chain (its chain ID).")] = DEFAULT_URL,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
+) -> None:
+    """Run Kafka, Redis and all workers on this machine until Ctrl-C; a second `up` resumes the same ledger.
+
+    Example: bkdms up --detach && bkdms status
+    """
+    folder = data_dir or default_data_dir()
+    if detach:
+        _detach(folder, nodes, validators, period_ms, url)
+        return
+    chain = ChainPlan(
+        url, nodes=node_names(nodes), quorum=usual_quorum(nodes), contract=Contract(period_ms=period_ms)
+    )
+    with interruptible():
+        deployment = LocalDeployment(folder, LocalPlan(chain, validators), say=say)
+        try:
+            deployment.start()
+            _tell_addresses(deployment)
+            wait_for_interrupt()
+        except KeyboardInterrupt:
+            say("stopping")
+        finally:
+            deployment.stop()
+
+
+def _tell_addresses(deployment: LocalDeployment) -> None:
+    say(f"running in {deployment.data_dir}; Ctrl-C or `bkdms down` stops it")
+    say(f"  API       {deployment.api_url}")
+    say(f"  Kafka     {deployment.stack.kafka_bootstrap} (mutual TLS)")
+    say(f"  settings  bkdms --config {deployment.settings_file} …")
+    say(f"  state     bkdms status --data-dir {deployment.data_dir}")
+
+
+def _detach(folder: Path, nodes: int, validators: int, period_ms: int, url: str) -> None:
+    """Run ``up`` in a session of its own and wait until every part is ready."""
+    if (process := holder(folder)) is not None:
+        raise ConfigError(f"{folder} is in use by process {process}: it is running already")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log = folder / "up.log"
+    begin = log.stat().st_size if log.exists() else 0
+    with log.open("ab") as out:
+        child = subprocess.Popen(  # noqa: S603  our own program
+            [
+                *(sys.executable, "-m", "pipeline.apps.cli", "up", "--data-dir", str(folder)),
+                *("--nodes", str(nodes), "--validators", str(validators)),
+                *("--period-ms", str(period_ms), "--url", url),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while b"running in" not in log.read_bytes()[begin:]:
+        if child.poll() is not None or time.monotonic() > deadline:
+            child.terminate()
+            raise TransientError(f"the stack did not start; see {log}")
+        time.sleep(_POLL_S)
+    say(f"running in {folder} as process {child.pid}; `bkdms down --data-dir {folder}` stops it")
+
+
+def down(data_dir: DataDir = None) -> None:
+    """Stop what `bkdms up` started; ledger, keys and store stay in the data folder."""
+    folder = data_dir or default_data_dir()
+    say("stopped" if stop_holder(folder, _STOP_TIMEOUT_S) else f"nothing runs in {folder}")
+
+
+def status(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show each part of the stack: state, address, lag in records, heights. Exit 1 if a part is missing."""
+    found = read_status(data_dir or default_data_dir())
+    if as_json:
+        emit_json(found.as_json())
+    else:
+        _show(found)
+    if not found.is_good:
+        raise typer.Exit(1)
+
+
+def _show(found: StackStatus) -> None:
+    if found.process is None:
+        say(f"nothing runs in {found.data_dir}; start it with: bkdms up --data-dir {found.data_dir}")
+        return
+    table = Table(title=f"bkdms in {found.data_dir}, process {found.process}")
+    for column in ("part", "state", "pid", "restarts", "CPU s", "address", "lag", "heights"):
+        table.add_column(column)
+    for part in found.parts:
+        heights = " ".join(f"{stage}={height}" for stage, height in part.heights.items())
+        lag = "" if part.lag is None else str(part.lag)
+        table.add_row(
+            part.name,
+            part.state,
+            str(part.pid or ""),
+            str(part.restarts),
+            f"{part.cpu_seconds:.1f}",
+            part.address,
+            lag,
+            heights,
+        )
+    Console().print(table)

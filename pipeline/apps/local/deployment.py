@@ -1,0 +1,217 @@
+"""The local deployment: starts, watches and stops every part in the right order."""
+
+import ssl
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from ops.files import private_folder
+from ops.ports import HOST, is_open, reserve
+from ops.stack import EmbeddedStack
+from ops.tls.authority import CertificateFiles
+from ops.tls.principal import Role
+from pipeline.apps.authority import ChainFiles, ChainPlan, create_chain
+from pipeline.apps.local.settings_file import Value, write_settings
+from pipeline.core.genesis import Genesis
+from pipeline.core.topics import Topics
+
+PROBE_TIMEOUT_S = 2
+DEFAULT_URL = "https://bkdms.local/city1"
+API_NAME = "api"
+PLATFORM_NAME = "platform"
+SETTINGS_NAME = "bkdms.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """How much of everything to run; the chain plan counts only when the data folder has no chain yet."""
+
+    chain: ChainPlan = field(default_factory=lambda: ChainPlan(DEFAULT_URL))
+    validators: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One of our programs: its name, role, command and settings beside the common ones."""
+
+    name: str
+    role: Role
+    command: tuple[str, ...]
+    settings: Mapping[str, Mapping[str, Value | None]]
+    port: int
+    is_https: bool = False
+
+
+class LocalDeployment:
+    """Kafka, Redis, a chain and its workers in one data folder; resumes what the folder holds."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        plan: LocalPlan,
+        *,
+        is_short_lived: bool = False,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.plan = plan
+        self.say = say
+        self.stack = EmbeddedStack(
+            data_dir, topics=Topics(plan.chain.topic_prefix), is_short_lived=is_short_lived, say=say
+        )
+        self.data_dir = self.stack.data_dir
+        self.chain = ChainFiles(self.data_dir / "chain")
+
+    @property
+    def genesis(self) -> Genesis:
+        """The chain's genesis."""
+        return self.chain.genesis()
+
+    @property
+    def api_url(self) -> str:
+        """Where the API answers."""
+        return f"https://{HOST}:{self._ports()[API_NAME]}"
+
+    @property
+    def store_file(self) -> Path:
+        """The platform's SQLite store."""
+        return self.data_dir / "platform" / "store.sqlite"
+
+    @property
+    def settings_file(self) -> Path:
+        """Settings for commands that a person runs beside the stack."""
+        return self.data_dir / SETTINGS_NAME
+
+    def start(self) -> None:
+        """Start everything; returns when every part is ready.
+
+        Raises:
+            ConfigError: something is missing or the folder is in use.
+            TransientError: a part did not get ready; the message names its log file.
+        """
+        self.stack.start()
+        try:
+            if not self.chain.genesis_file.exists():
+                self.say("creating the chain")
+                create_chain(self.chain.folder, self.plan.chain)
+            private_folder(self.data_dir / "settings")
+            self._write_operator_settings()
+            programs = self.programs()
+            for program in programs:
+                self._run(program)
+            for program in programs:
+                self.say(f"waiting for {program.name}")
+                self.stack.supervisor.await_ready(program.name)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything in order."""
+        self.stack.stop()
+
+    def programs(self) -> list[Program]:
+        """Return every program of ours that the deployment runs."""
+        ports = self._ports()
+        found = [
+            Program(
+                name,
+                Role.NODE,
+                ("worker", "account"),
+                {"node": {"name": name}, "redis": self._redis("node", name)},
+                ports[name],
+            )
+            for name in self.genesis.policy.node_names
+        ]
+        found += [
+            Program(name, Role.VALIDATOR, ("worker", "validate"), {}, ports[name])
+            for name in self._validator_names()
+        ]
+        found.append(Program(PLATFORM_NAME, Role.PLATFORM, ("worker", "platform"), {}, ports[PLATFORM_NAME]))
+        found.append(Program(API_NAME, Role.API, ("serve",), {}, ports[API_NAME], is_https=True))
+        return found
+
+    def table(self, files: CertificateFiles) -> dict[str, Value | None]:
+        """Return the three TLS files of a principal as a settings table has them."""
+        return {"ca": files.ca, "certificate": files.certificate, "key": files.key}
+
+    def kafka_table(self, role: Role, name: str) -> dict[str, Value | None]:
+        """Return Kafka's address and the certificate of a principal."""
+        return {"bootstrap": self.stack.kafka_bootstrap, **self.table(self.stack.credentials(role, name))}
+
+    def _validator_names(self) -> list[str]:
+        return [f"validator-{number}" for number in range(1, self.plan.validators + 1)]
+
+    def _ports(self) -> dict[str, int]:
+        names = [*self.genesis.policy.node_names, *self._validator_names(), PLATFORM_NAME, API_NAME]
+        return reserve(self.data_dir / "worker-ports.json", names)
+
+    def _redis(self, user: str, name: str) -> dict[str, Value | None]:
+        address = self.stack.redis_address(user, self.stack.credentials(Role.NODE, name))
+        return {
+            "unix_socket": address.unix_socket,
+            "host": address.host,
+            "port": address.port,
+            "username": address.username,
+            "password_file": address.password_file,
+            **(self.table(address.tls) if address.tls is not None else {}),
+        }
+
+    def _common(self) -> dict[str, Value]:
+        return {
+            "data_dir": self.data_dir,
+            "topic_prefix": self.plan.chain.topic_prefix,
+            "genesis": self.chain.genesis_file,
+        }
+
+    def _api_table(self) -> dict[str, Value | None]:
+        port = self._ports()[API_NAME]
+        files = self.stack.credentials(Role.API, API_NAME)
+        return {"port": port, "url": self.api_url, **self.table(files)}
+
+    def _write_operator_settings(self) -> None:
+        """Settings with which a person on this machine runs registrar, trace, verify and the like."""
+        write_settings(
+            self.settings_file,
+            {
+                **self._common(),
+                "kafka": self.kafka_table(Role.REGISTRAR, "operator"),
+                "redis": self._redis("reader", "operator"),
+                "api": {
+                    "url": self.api_url,
+                    **self.table(self.stack.credentials(Role.REGISTRAR, "operator")),
+                },
+            },
+        )
+
+    def _run(self, program: Program) -> None:
+        settings = write_settings(
+            self.data_dir / "settings" / f"{program.name}.toml",
+            {
+                **self._common(),
+                "kafka": self.kafka_table(program.role, program.name),
+                "worker": {"metrics_port": program.port} if not program.is_https else {},
+                "api": self._api_table() if program.is_https else {},
+                **program.settings,
+            },
+        )
+        probe = partial(is_open, program.port) if program.is_https else partial(is_healthy, program.port)
+        argv = (sys.executable, "-m", "pipeline.apps.cli", "--config", str(settings), *program.command)
+        self.stack.run(program.name, argv, probe=probe, is_awaited=False)
+
+
+def is_healthy(port: int) -> bool:
+    """Tell whether a worker says that it is ready."""
+    return fetch(f"http://{HOST}:{port}/health/ready") is not None
+
+
+def fetch(url: str, context: ssl.SSLContext | None = None) -> bytes | None:
+    """Return what a local address answers with 200, or None."""
+    try:
+        with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S, context=context) as answer:  # noqa: S310
+            return bytes(answer.read()) if answer.status == 200 else None
+    except (OSError, urllib.error.URLError, ValueError):
+        return None

@@ -1,0 +1,95 @@
+"""What ``bkdms status`` shows: every part, its state, address, lag and heights, read from the parts themselves."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from ops.child import ChildState
+from ops.lock import holder
+from ops.ports import HOST, reserve
+from ops.supervisor import read_children
+from pipeline.apps.local.deployment import API_NAME, fetch
+
+_HEIGHTS = "bkdms_node_height"
+_LAG_SUFFIX = "lag_records"
+
+
+@dataclass(frozen=True, slots=True)
+class PartStatus:
+    """One part: running or not, where it answers, how far behind it is, which heights it reached."""
+
+    name: str
+    state: str
+    pid: int | None
+    restarts: int
+    cpu_seconds: float
+    address: str
+    lag: int | None = None
+    heights: dict[str, int] = field(default_factory=dict)
+    log_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StackStatus:
+    """All parts, and which process holds the data folder (None: nothing runs)."""
+
+    data_dir: str
+    process: int | None
+    parts: tuple[PartStatus, ...]
+
+    @property
+    def is_good(self) -> bool:
+        """Whether everything runs."""
+        return self.process is not None and all(p.state == ChildState.RUNNING.value for p in self.parts)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+
+def read_status(data_dir: Path) -> StackStatus:
+    """Ask every part of the stack in a data folder how it is."""
+    process = holder(data_dir)
+    if process is None:
+        return StackStatus(str(data_dir), None, ())
+    ports = {**_ports(data_dir / "ports.json"), **_ports(data_dir / "worker-ports.json")}
+    parts = []
+    for child in read_children(data_dir):
+        port = ports.get(child.name)
+        lag, heights = (
+            _figures(port) if port and child.name not in ("kafka", "redis", API_NAME) else (None, {})
+        )
+        parts.append(
+            PartStatus(
+                child.name,
+                child.state.value,
+                child.pid,
+                child.restarts,
+                child.cpu_seconds,
+                f"{HOST}:{port}" if port else "",
+                lag,
+                heights,
+                child.log_file,
+            )
+        )
+    return StackStatus(str(data_dir), process, tuple(parts))
+
+
+def _ports(file: Path) -> dict[str, int]:
+    return reserve(file, ()) if file.exists() else {}
+
+
+def _figures(port: int) -> tuple[int | None, dict[str, int]]:
+    """Return lag in records and heights by stage from a worker's metrics."""
+    text = fetch(f"http://{HOST}:{port}/metrics")
+    lag: int | None = None
+    heights: dict[str, int] = {}
+    for family in text_string_to_metric_families(text.decode()) if text else ():
+        for sample in family.samples:
+            if sample.name == _HEIGHTS:
+                heights[sample.labels["stage"]] = int(sample.value)
+            elif sample.name.endswith(_LAG_SUFFIX):
+                lag = (lag or 0) + int(sample.value)
+    return lag, heights

@@ -1,0 +1,124 @@
+"""``bkdms worker account``: one accounting node."""
+
+import asyncio
+import contextlib
+import os
+from typing import Any
+
+import mode
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader, KafkaTrimmer
+from pipeline.adapters.keystore import load_signer
+from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
+from pipeline.adapters.sql.node_store import SqliteNodeStore
+from pipeline.apps.authority import load_genesis
+from pipeline.apps.runtime import WorkerOptions, run_worker
+from pipeline.config import RedisSettings, Settings, required
+from pipeline.core.avro import require_compiled_reader
+from pipeline.core.errors import ConfigError
+from pipeline.core.genesis import Genesis
+from pipeline.core.keys import Use
+from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
+from pipeline.services.accounting.node import AccountingNode
+from pipeline.services.signatures import SignaturePool
+
+_BLOCK_BATCH_BYTES = 1 << 20
+_STOP_TIMEOUT_S = 10.0
+
+
+class NodeService(mode.Service):
+    """The accounting node as a service of the worker's runtime."""
+
+    def __init__(self, node: AccountingNode, links: NodeLinks, **service: Any) -> None:
+        self._node = node
+        self._links = links
+        self._work: asyncio.Task[None] | None = None
+        super().__init__(**service)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the node caught up and follows the chain log."""
+        return self._node.ready.is_set() and not self.should_stop
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its loops still run."""
+        return self._work is not None and not self._work.done()
+
+    async def on_start(self) -> None:
+        """Begin to catch up."""
+        self._work = asyncio.create_task(self._node.run())
+        self.add_future(self._work)
+
+    async def on_stop(self) -> None:
+        """Stop the loops between two awaits; every step can be repeated after a restart."""
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.wait({self._work}, timeout=_STOP_TIMEOUT_S)
+        links = self._links
+        for part in (links.log, links.votes, links.blocks, links.producer, links.vote_producer, links.ledger):
+            with contextlib.suppress(Exception):
+                await part.close()
+        links.pool.close()
+
+
+def redis_connection(settings: RedisSettings) -> RedisConnection:
+    """Return the Redis connection that the settings describe."""
+    return RedisConnection(
+        required(settings.username, "redis.username"),
+        required(settings.password_file, "redis.password_file"),
+        settings.unix_socket,
+        settings.host,
+        settings.port,
+        settings.tls_files() if settings.unix_socket is None else None,
+    )
+
+
+def node_links(settings: Settings, genesis: Genesis, connection: KafkaConnection) -> NodeLinks:
+    """Return what a node reads and writes."""
+    topics, partition = settings.topics, genesis.partition
+    return NodeLinks(
+        KafkaPartitionReader(connection, genesis.topic, partition),
+        KafkaPartitionReader(connection, topics.cosignatures, partition),
+        KafkaPartitionReader(connection, topics.blocks, partition),
+        IdempotentProducer(connection, max_batch_bytes=_BLOCK_BATCH_BYTES),
+        IdempotentProducer(connection),
+        KafkaTrimmer(connection),
+        RedisLedger(redis_connection(settings.redis), genesis.chain),
+        SqliteNodeStore(settings.node_state_dir, genesis),
+        SignaturePool(os.cpu_count() or 1),
+        SystemClock(),
+    )
+
+
+def run(settings: Settings) -> int:
+    """Run the accounting node that the settings name; return the exit code.
+
+    Raises:
+        ConfigError: a setting is missing, or the key is not the one the genesis names for this node.
+    """
+    require_compiled_reader()
+    genesis = load_genesis(settings.genesis)
+    name = settings.node_name
+    signer = load_signer(settings.node_key, Use.NODE)
+    known = {key.name: key.public_key for key in genesis.policy.nodes}
+    if known.get(name) != signer.public.raw:
+        raise ConfigError(f"{settings.node_key} is not the key that the genesis file names for node {name}")
+    identity = NodeIdentity(name, signer, genesis.policy.node_names.index(name))
+    connection = KafkaConnection(
+        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"
+    )
+
+    def service() -> mode.Service:
+        links = node_links(settings, genesis, connection)
+        return NodeService(AccountingNode(identity, genesis, settings.topics, links), links)
+
+    options = WorkerOptions(
+        name,
+        settings.worker.metrics_host,
+        settings.worker.metrics_port,
+        connection,
+        settings.node_state_dir,
+    )
+    return run_worker(service, options)
