@@ -1,1 +1,1 @@
-"""One module a stream worker: puts a service together with its adapters and runs it."""
+"""Composition of the stream workers: one module per worker, each with the command of its name."""

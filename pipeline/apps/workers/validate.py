@@ -1,0 +1,88 @@
+"""``bkdms worker validate``: puts a validator together from the settings and runs it."""
+
+from typing import Annotated
+
+import typer
+
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
+from pipeline.adapters.kafka_group import KafkaGroupReader
+from pipeline.apps.authority import load_genesis
+from pipeline.apps.cli.context import settings_of
+from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
+from pipeline.config import required
+from pipeline.core.avro import require_compiled_reader
+from pipeline.core.errors import ConfigError
+from pipeline.core.genesis import Genesis
+from pipeline.core.topics import Topics
+from pipeline.services.rate_limit import Rate, RateLimit
+from pipeline.services.registrations import Registrations
+from pipeline.services.validator import Validator
+from pipeline.telemetry import logs
+
+
+def validator(
+    genesis: Genesis, topics: Topics, connection: KafkaConnection, *, rate: Rate | None = None
+) -> Validator:
+    """Put a validator on Kafka together; validators of one chain share a consumer group.
+
+    Raises:
+        ConfigError: the chain log of the genesis file is not among these topics, or fastavro is not compiled.
+    """
+    require_compiled_reader()
+    if genesis.topic != topics.chain:
+        raise ConfigError(
+            f"the genesis file's chain log is {genesis.topic}, but topic_prefix makes it {topics.chain}; "
+            "set topic_prefix as when the chain was made"
+        )
+    return Validator(
+        genesis,
+        topics,
+        reader=KafkaGroupReader(connection, topics.packets, f"bkdms-validator-{genesis.chain[:8].hex()}"),
+        producer=IdempotentProducer(connection),
+        registrations=Registrations(genesis, KafkaPartitionReader(connection, topics.sites)),
+        clock=SystemClock(),
+        rate=RateLimit(rate) if rate is not None else None,
+    )
+
+
+def validate(
+    ctx: typer.Context,
+    *,
+    name: Annotated[
+        str, typer.Option(help="Name of this validator in logs and at Kafka, and of its folder.")
+    ] = "validator",
+    rate: Annotated[
+        float | None,
+        typer.Option(help="Packets per second that one site may send; more are delayed. (default: no limit)"),
+    ] = None,
+    burst: Annotated[int, typer.Option(help="Packets that a site may send at once after a rest.")] = 256,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Let genuine packets of enrolled sites through to the chain log, and refuse the rest with a reason.
+
+    Run as many as you like: they share the packets topic. Refused records are in kpi.rejected.v1 with their bytes.
+    Ends on Ctrl-C or SIGTERM when the batch in hand is through.
+
+    Example: bkdms --config validator.toml worker validate --name validator-2
+    """
+    settings = settings_of(ctx)
+    try:
+        logs.configure(log_level)
+        limit = Rate(rate, burst) if rate is not None else None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    genesis = load_genesis(settings.genesis)
+    bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
+    connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{name}")
+    options = WorkerOptions(
+        name,
+        settings.worker.metrics_host,
+        settings.worker.metrics_port,
+        connection,
+        settings.data_dir / "workers" / name,
+    )
+    code = run_worker(
+        lambda: LoopService(validator(genesis, settings.topics, connection, rate=limit)), options
+    )
+    raise typer.Exit(code)
