@@ -1,121 +1,105 @@
-"""The certificate authority of the transport."""
+"""A new chain: its folder, its genesis file, and the policy that auditors get."""
 
-from datetime import UTC, datetime, timedelta
+import hashlib
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles, is_fresh
-from ops.tls.principal import MAX_NAME_CHARACTERS, Principal, Role
+from pipeline.adapters.keystore import load_signer
+from pipeline.apps.authority import (
+    ChainFiles,
+    ChainPlan,
+    create_chain,
+    load_genesis,
+    node_names,
+    usual_quorum,
+)
+from pipeline.core.contract import Contract
 from pipeline.core.errors import ConfigError
+from pipeline.core.keys import Use
+from pipeline.core.note import VerifierKey, parse_verifier_key
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SITE = Principal(Role.SITE, "mn-387")
+PLAN = ChainPlan("https://kpi.example.org/city1", "t.", contract=Contract(period_ms=1000))
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    """A new root."""
-    return Authority.create(tmp_path / "ca", now=NOW)
+def files(tmp_path: Path) -> ChainFiles:
+    """A chain in a folder."""
+    return create_chain(tmp_path / "chain", PLAN)
 
 
-def usages(files: CertificateFiles) -> list[x509.ObjectIdentifier]:
-    """What a certificate may be used for."""
-    certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-    return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+def test_the_genesis_file_says_what_was_planned(files: ChainFiles) -> None:
+    genesis = files.genesis()
+    assert (genesis.url, genesis.topic, genesis.partition) == (PLAN.url, "t.kpi.chain.v1", 0)
+    assert (genesis.root_threshold, len(genesis.root_keys)) == (2, 3)
+    assert (genesis.policy.node_names, genesis.policy.quorum) == (node_names(4), 3)
+    assert genesis.contract == PLAN.contract
 
 
-def test_the_subject_carries_role_and_name(authority: Authority, tmp_path: Path) -> None:
-    """CN is role:name, OU is the role, in the order that gives CN first when printed."""
-    files = authority.issue(SITE, tmp_path / "s", now=NOW)
-    subject = x509.load_pem_x509_certificate(files.certificate.read_bytes()).subject
-    assert subject.rfc4514_string() == "CN=site:mn-387,OU=site"
+def test_every_key_is_in_its_file_with_its_use(files: ChainFiles) -> None:
+    genesis = files.genesis()
+    assert load_signer(files.registrar_key, Use.REGISTRAR).public == genesis.registrars[0]
+    assert load_signer(files.log_key, Use.LOG).public == genesis.log_key
+    roots = tuple(load_signer(files.root_key(number), Use.ROOT).public for number in (1, 2, 3))
+    assert roots == genesis.root_keys
+    for node in genesis.policy.nodes:
+        assert load_signer(files.node_key(node.name), Use.NODE).public.raw == node.public_key
 
 
-def test_a_client_cannot_pose_as_a_server(authority: Authority, tmp_path: Path) -> None:
-    """Only brokers, Redis and the API get serverAuth."""
-    site = authority.issue(SITE, tmp_path / "s", now=NOW)
-    broker = authority.issue(Principal(Role.BROKER, "1"), tmp_path / "b", now=NOW)
-    assert usages(site) == [ExtendedKeyUsageOID.CLIENT_AUTH]
-    assert set(usages(broker)) == {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH}
+def test_the_chain_is_the_hash_of_the_file(files: ChainFiles) -> None:
+    assert files.genesis().chain == hashlib.sha256(files.genesis_file.read_bytes()).digest()
 
 
-def test_a_certificate_is_signed_by_the_root(authority: Authority, tmp_path: Path) -> None:
-    """The issuer's key verifies the certificate."""
-    files = authority.issue(SITE, tmp_path / "s", now=NOW)
-    leaf = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-    leaf.verify_directly_issued_by(authority.certificate)
+def test_the_policy_names_log_witnesses_and_quorum(files: ChainFiles) -> None:
+    genesis = files.genesis()
+    lines = [line.split() for line in files.policy_file.read_text().splitlines() if line[0] != "#"]
+    assert [line[0] for line in lines] == ["log", *["witness"] * 4, "group", "quorum"]
+    log = parse_verifier_key(lines[0][1])
+    assert isinstance(log, VerifierKey)
+    assert (log.name, log.public_key) == (genesis.origin, genesis.log_key.raw)
+    witnesses = [parse_verifier_key(line[2]) for line in lines[1:5]]
+    assert witnesses == [node.verifier for node in genesis.policy.nodes]
+    assert lines[5][2:] == ["3", *node_names(4)]
+    assert lines[6][1] == lines[5][1]
 
 
-def test_keys_are_pkcs8_and_private(authority: Authority, tmp_path: Path) -> None:
-    """Kafka's PEM store takes PKCS#8 only; nobody else may read the file or its folder."""
-    files = authority.issue(SITE, tmp_path / "s", now=NOW)
-    assert files.key.read_bytes().startswith(b"-----BEGIN PRIVATE KEY-----")
-    serialization.load_pem_private_key(files.key.read_bytes(), None)
-    assert files.key.stat().st_mode & 0o777 == 0o600
-    assert files.key.parent.stat().st_mode & 0o777 == 0o700
-    assert (tmp_path / "ca" / "ca.key").stat().st_mode & 0o777 == 0o600
+def test_a_node_named_like_the_group_does_not_clash(tmp_path: Path) -> None:
+    plan = ChainPlan(PLAN.url, nodes=("accounting-nodes",), quorum=1)
+    lines = create_chain(tmp_path / "c", plan).policy_file.read_text().splitlines()
+    assert lines[-1] == "quorum accounting-nodes-group"
 
 
-def test_a_loaded_root_issues_as_the_created_one(authority: Authority, tmp_path: Path) -> None:
-    """What was written is the same authority."""
-    loaded = Authority.load(tmp_path / "ca")
-    files = loaded.issue(SITE, tmp_path / "s", now=NOW)
-    leaf = x509.load_pem_x509_certificate(files.certificate.read_bytes())
-    leaf.verify_directly_issued_by(authority.certificate)
+def test_the_verifier_files_hold_the_same_keys(files: ChainFiles) -> None:
+    policy = files.policy_file.read_text()
+    keys = files.log_verifier_file.read_text() + files.node_verifiers_file.read_text()
+    assert len(keys.splitlines()) == 5
+    assert all(key in policy for key in keys.splitlines())
 
 
-def test_a_root_is_never_overwritten(authority: Authority) -> None:
-    """Making a root where one is would orphan every certificate."""
-    with pytest.raises(ConfigError, match="holds a certificate authority already"):
-        Authority.create(authority.certificate_file.parent, now=NOW)
+def test_a_chain_is_never_overwritten(files: ChainFiles) -> None:
+    before = files.genesis_file.read_bytes()
+    with pytest.raises(ConfigError, match="not empty"):
+        create_chain(files.folder, PLAN)
+    assert files.genesis_file.read_bytes() == before
 
 
-def test_an_empty_folder_is_no_authority(tmp_path: Path) -> None:
-    """Loading names the folder."""
-    with pytest.raises(ConfigError, match=str(tmp_path)):
-        Authority.load(tmp_path)
+def test_a_bad_plan_leaves_nothing_behind(tmp_path: Path) -> None:
+    for plan in (ChainPlan("http://plain"), ChainPlan(PLAN.url, quorum=2), ChainPlan(PLAN.url, roots=1)):
+        with pytest.raises(ConfigError):
+            create_chain(tmp_path / "chain", plan)
+    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("age", "fresh"),
-    [
-        (timedelta(0), True),
-        (LEAF_LIFETIME * 0.6, True),
-        (LEAF_LIFETIME * 0.7, False),
-        (LEAF_LIFETIME * 2, False),
-    ],
-)
-def test_freshness_ends_with_two_thirds_of_the_life(
-    authority: Authority, tmp_path: Path, age: timedelta, fresh: bool
-) -> None:
-    """Certificates are renewed long before they end."""
-    files = authority.issue(SITE, tmp_path / "s", now=NOW)
-    assert is_fresh(files, now=NOW + age) is fresh
+@pytest.mark.parametrize("name", ["registrar", "root-1", "log", "none", "../x", "A", ""])
+def test_a_node_name_must_fit_files_and_policies(name: str) -> None:
+    with pytest.raises(ConfigError, match="node name"):
+        ChainPlan(PLAN.url, nodes=(name,), quorum=1)
 
 
-def test_a_half_written_pair_is_not_fresh(authority: Authority, tmp_path: Path) -> None:
-    """A key that does not belong to the certificate is replaced, not used."""
-    first = authority.issue(SITE, tmp_path / "s", now=NOW)
-    key = first.key.read_bytes()
-    authority.issue(SITE, tmp_path / "s", now=NOW)
-    first.key.write_bytes(key)
-    assert not is_fresh(first, now=NOW)
+def test_the_usual_quorum_leaves_room_for_a_third() -> None:
+    assert [usual_quorum(n) for n in (1, 2, 3, 4, 5, 7, 10)] == [1, 2, 3, 3, 4, 5, 7]
 
 
-@pytest.mark.parametrize(
-    "name", ["", "a,b", "a=b", "a/b", "..", "-a", "a b", "ä", "x" * (MAX_NAME_CHARACTERS + 1)]
-)
-def test_names_that_need_escaping_are_refused(name: str) -> None:
-    """A name can't add to the subject, leave the folder or outgrow the common name."""
-    with pytest.raises(ValueError, match="principal name"):
-        Principal(Role.SITE, name)
-
-
-def test_the_longest_name_of_the_longest_role_fits(authority: Authority, tmp_path: Path) -> None:
-    """The limit on names leaves room for every role within 64 characters."""
-    longest = max(Role, key=lambda role: len(role.value))
-    authority.issue(Principal(longest, "x" * MAX_NAME_CHARACTERS), tmp_path / "l", now=NOW)
+def test_a_missing_genesis_file_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="bkdms genesis"):
+        load_genesis(tmp_path / "genesis.json")

@@ -20,11 +20,6 @@ site = typer.Typer(
 )
 
 
-@site.callback()
-def group() -> None:
-    """Keep `site` a group however many commands it has."""
-
-
 @site.command()
 def request(
     ctx: typer.Context,

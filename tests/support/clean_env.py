@@ -1,0 +1,18 @@
+"""A process environment without anybody's own settings."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def clean_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Leave no BKDMS_ variable, keep data and state under ``tmp_path`` and work in it; returns it."""
+    for name in list(os.environ):
+        if name.upper().startswith("BKDMS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
