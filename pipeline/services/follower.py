@@ -105,6 +105,18 @@ class Follower:
         """Return how many records of the topic were not read yet."""
         return (await self._reader.bounds())[1] - self.next_offset
 
+    async def open(self) -> None:
+        """Load what is stored, unless that is done already, and go to the stored position.
+
+        Raises:
+            TransientError: the store is away; call again.
+        """
+        if self._state is None:
+            state, self.next_offset = await in_thread(self._sink.load)
+            self._watch.stored()
+            await self._reader.seek(self.next_offset)
+            self._state = state
+
     async def step(self, timeout_ms: int = FETCH_TIMEOUT_MS) -> int:
         """Read, verify and store the next records; return how many were read.
 
@@ -113,10 +125,7 @@ class Follower:
                 ``upgrade_needed``, ``rules_differ``, ``offset_out_of_range``.
             TransientError: topic or store are away; call again.
         """
-        if self._state is None:
-            self._state, self.next_offset = await in_thread(self._sink.load)
-            self._watch.stored()
-            await self._reader.seek(self.next_offset)
+        await self.open()
         records = await self._reader.fetch(MAX_RECORDS, timeout_ms)
         if records:
             try:

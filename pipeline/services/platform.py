@@ -5,7 +5,7 @@ repeats work and loses nothing; consumers drop repeats by tracing code.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -15,6 +15,7 @@ from pipeline.core.control import Control
 from pipeline.core.genesis import Genesis
 from pipeline.core.packet import Packet
 from pipeline.core.replica import Extended
+from pipeline.core.sealing import SealingKey
 from pipeline.core.state import ChainState, Tables
 from pipeline.core.storage import (
     Content,
@@ -25,7 +26,7 @@ from pipeline.core.storage import (
     read_content,
 )
 from pipeline.ports import Clock, Outgoing, PartitionReader, Producer
-from pipeline.services.follower import Applied, Follower, Skipped, in_thread, run_steps
+from pipeline.services.follower import FETCH_TIMEOUT_MS, Applied, Follower, Skipped, in_thread
 from pipeline.telemetry import platform_metrics as metrics
 
 PUBLISH_PACKETS: Final = 256
@@ -50,6 +51,9 @@ class PlatformStore(Protocol):
     def mark_published(self, height: int, entry: int) -> None:
         """Record that the observations of all packets up to this one were sent."""
 
+    def close(self) -> None:
+        """Close the database."""
+
 
 class PlatformSink:
     """A ``BlockSink`` that opens packets and stores what they hold."""
@@ -59,6 +63,7 @@ class PlatformSink:
         self._keys = keys
         self._clock = clock
         self._registry: ChainState | None = None
+        self._found: dict[bytes, SealingKey | None] = {}
 
     def load(self) -> tuple[ChainState, int]:
         """Return the stored state and position, and start over from them."""
@@ -73,6 +78,7 @@ class PlatformSink:
 
     def store(self, applied: Sequence[Applied], next_offset: int) -> None:
         """Open, check and store the packets of verified blocks."""
+        self._found.clear()  # a key that was destroyed is not used beyond the batch under way
         stored = [self._opened(item) for item in applied]
         self._store.save(stored, next_offset)
         for block in stored:
@@ -89,11 +95,16 @@ class PlatformSink:
         contents: list[Content] = []
         for admitted in extended.admitted:
             if isinstance(admitted, Packet):
-                contents.append(read_content(admitted, registry.tables.sites[admitted.site], self._keys))
+                contents.append(read_content(admitted, registry.tables.sites[admitted.site], self._key))
             elif isinstance(admitted, Control):
                 enact(registry, admitted)
         registry.take_changes()
         return contents
+
+    def _key(self, fingerprint: bytes) -> SealingKey | None:
+        if fingerprint not in self._found:
+            self._found[fingerprint] = self._keys(fingerprint)
+        return self._found[fingerprint]
 
     def _count(self, block: StoredBlock) -> None:
         now_ms = self._clock.now_ms()
@@ -119,12 +130,16 @@ class PlatformParts:
 
 
 class PlatformWorker:
-    """Follows the blocks, stores them, publishes observations. ``pool`` checks signatures on all cores."""
+    """Follows the blocks, stores them, publishes observations. ``pool`` checks signatures on all cores.
+
+    Opened, stepped and closed by its runtime, which repeats what raised ``TransientError``.
+    """
 
     def __init__(self, parts: PlatformParts, pool: ThreadPoolExecutor | None = None) -> None:
         self._parts = parts
         sink = PlatformSink(parts.store, parts.keys, parts.clock)
         self.follower = Follower(parts.genesis, parts.reader, sink, pool=pool, alarm=_alarm)
+        self._opened = False
         self._pending = True
         self._lag_at = -_LAG_EVERY_S
 
@@ -133,7 +148,21 @@ class PlatformWorker:
         """Whether everything published so far is stored and handed out."""
         return self.follower.caught_up and not self._pending
 
-    async def step(self, timeout_ms: int) -> int:
+    @property
+    def is_ready(self) -> bool:
+        """Whether the stored state was loaded and is being extended."""
+        return self._opened
+
+    async def open(self) -> None:
+        """Load the stored state and go to the stored position.
+
+        Raises:
+            TransientError: the database is away; call again.
+        """
+        await self.follower.open()
+        self._opened = True
+
+    async def step(self, timeout_ms: int = FETCH_TIMEOUT_MS) -> int:
         """Store what is next in the blocks topic, publish what is stored; return how many records were read.
 
         Raises:
@@ -147,15 +176,11 @@ class PlatformWorker:
             await self._publish()
         return count
 
-    async def run(self, stop: asyncio.Event, done: Callable[[], None] = lambda: None) -> None:
-        """Work until ``stop`` is set; wait and try again while something is away.
-
-        ``done`` is called after each step that worked.
-
-        Raises:
-            IntegrityError: see ``Follower.step``.
-        """
-        await run_steps(self.step, stop, done)
+    async def close(self) -> None:
+        """Leave Kafka and close the database; no step is under way."""
+        await self._parts.reader.close()
+        await self._parts.producer.close()
+        await in_thread(self._parts.store.close)
 
     async def _measure_lag(self) -> None:
         now_s = asyncio.get_running_loop().time()

@@ -1,6 +1,5 @@
 """The platform worker stores each committed packet once, checks what is in it, and publishes what is good."""
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -293,12 +292,11 @@ async def test_the_key_of_a_message_is_its_site(case: Case) -> None:
     assert {item.key for item in case.producer.sent} == {str(site.name).encode() for site in case.sites}
 
 
-async def test_the_worker_ends_when_it_is_told_to(case: Case) -> None:
-    case.publish()
-    stop = asyncio.Event()
+async def test_the_worker_is_ready_once_its_state_is_loaded(case: Case) -> None:
     worker = case.worker()
-    await worker.run(stop, lambda: stop.set() if worker.caught_up else None)
-    assert len(case.table("kpi_records")) == 6
+    assert not worker.is_ready
+    await worker.open()
+    assert worker.is_ready
 
 
 def test_the_store_of_another_chain_is_refused(case: Case) -> None:

@@ -19,6 +19,8 @@ from sqlalchemy import (
     Text,
 )
 
+from pipeline.adapters.sql.block_rows import block_columns
+
 PLATFORM: Final = MetaData()
 
 
@@ -94,26 +96,7 @@ openings = Table(
     comment="What with the observations gives the digest that the site signed",
 )
 
-blocks = Table(
-    "blocks",
-    PLATFORM,
-    Column("height", BigInteger, primary_key=True, autoincrement=False),
-    _required("hash", LargeBinary),
-    _required("first_index", BigInteger),
-    _required("tree_size", BigInteger),
-    Column("root", LargeBinary, nullable=False, comment="of the tree after the block"),
-    _required("period_start", BigInteger),
-    _required("period_end", BigInteger),
-    _required("part", BigInteger),
-    _required("entries", BigInteger),
-    _required("block_offset", BigInteger),
-    _required("block_length", BigInteger),
-    _required("certificate", LargeBinary),
-    Column("certified_first", BigInteger, nullable=False, comment="earliest cosignature, in seconds"),
-    _required("kafka_offset", BigInteger),
-    comment="One row per certified block",
-)
-Index("blocks_tree_size", blocks.c.tree_size, unique=True)
+blocks = Table("blocks", PLATFORM, *block_columns(), comment="One row per certified block")
 
 sites = Table(
     "sites",
