@@ -138,10 +138,12 @@ def test_other_programs_can_read_what_runs(supervisor: Supervisor, tmp_path: Pat
 
 def test_children_die_with_a_killed_supervisor(tmp_path: Path) -> None:
     """SIGKILL gives no chance to clean up; the kernel ends the children."""
+    # The probe waits until the child itself runs: one that is only about to start would notice by itself.
     code = (
         "import sys, time; from pathlib import Path; from ops.child import ChildSpec;"
-        "from ops.supervisor import Supervisor; folder = Path(sys.argv[1]); s = Supervisor(folder);"
-        "s.start(ChildSpec('c', (sys.executable, '-c', 'import time; time.sleep(600)'), folder / 'log'));"
+        "from ops.supervisor import Supervisor; folder = Path(sys.argv[1]); log = folder / 'log';"
+        "argv = (sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(600)');"
+        "s = Supervisor(folder); s.start(ChildSpec('c', argv, log, probe=lambda: log.stat().st_size > 0));"
         "print(s.children()[0].pid, flush=True); time.sleep(600)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as parent:
