@@ -14,6 +14,7 @@ from pipeline.core import avro
 from pipeline.core.admission import SignatureCheck, is_signed
 from pipeline.core.block import CERTIFIED_BLOCK, MAX_CERTIFIED_BYTES, parse_certified
 from pipeline.core.errors import IntegrityError, TransientError
+from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
 from pipeline.core.replica import BlockProblem, BlockReason, Extended, assume_signed, extend
 from pipeline.core.state import ChainState
@@ -28,14 +29,6 @@ PATIENCE_MS: Final = 10_000
 _T = TypeVar("_T")
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """A verified block and the offset of its record in the blocks topic."""
-
-    extended: Extended
-    kafka_offset: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from pipeline.core.admission import enact
 from pipeline.core.control import Control
+from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
 from pipeline.core.packet import Packet
 from pipeline.core.replica import Extended
@@ -26,7 +27,7 @@ from pipeline.core.storage import (
     read_content,
 )
 from pipeline.ports import Clock, Outgoing, PartitionReader, Producer
-from pipeline.services.follower import FETCH_TIMEOUT_MS, Applied, Follower, Skipped, in_thread
+from pipeline.services.follower import FETCH_TIMEOUT_MS, Follower, Skipped, in_thread
 from pipeline.telemetry import platform_metrics as metrics
 
 PUBLISH_PACKETS: Final = 256

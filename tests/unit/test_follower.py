@@ -9,9 +9,10 @@ import pytest
 from pipeline.core.block import encode_certified, make_block
 from pipeline.core.derive import Derived, entries_root
 from pipeline.core.errors import IntegrityError, TransientError
+from pipeline.core.followed import Applied
 from pipeline.core.replica import BlockReason
 from pipeline.core.state import ChainState, Tables
-from pipeline.services.follower import PATIENCE_MS, Applied, Follower, Skipped
+from pipeline.services.follower import PATIENCE_MS, Follower, Skipped
 from tests.support.chain import Chain, MemoryReader, MemoryTopic, framed
 from tests.support.world import TestSite, control_value
 

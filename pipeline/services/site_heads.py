@@ -1,0 +1,84 @@
+"""Ledger view: what the API can prove, kept per site and per block. Plain values never get here.
+
+Owns what is asked of the view and the documents made of it; where it keeps rows and hashes is its own affair.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from pipeline.core.block import Kind
+from pipeline.core.followed import Applied, BlockInfo, EntryInfo, SiteInfo
+from pipeline.core.names import SiteName
+from pipeline.core.packet import FIRST_PREVIOUS
+from pipeline.core.receipt import Proven, SiteHeadDocument
+from pipeline.core.state import ChainState
+
+
+class Snapshot(Protocol):
+    """One consistent look at the view."""
+
+    def last_block(self) -> BlockInfo | None:
+        """Return the last block, or None before the first."""
+
+    def block(self, height: int) -> BlockInfo | None:
+        """Return a block, or None for a height that is not there."""
+
+    def site(self, name: SiteName) -> SiteInfo | None:
+        """Return a site that was ever enrolled, or None."""
+
+    def path(self, index: int) -> list[bytes]:
+        """Return the inclusion path of a leaf in the tree after the last block."""
+
+
+class LedgerView(Protocol):
+    """The API's database, a ``BlockSink``. Reading is safe from any thread, while blocks are stored, too."""
+
+    def load(self) -> tuple[ChainState, int]:
+        """Return state and next offset of the blocks topic; genesis and 0 at first."""
+
+    def store(self, applied: Sequence[Applied], next_offset: int) -> None:
+        """Store blocks and the position, all or nothing."""
+
+    def root_of_size(self, size: int) -> bytes | None:
+        """Return the root after the stored block that ends at this tree size, or None."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Give one consistent look at the last block and everything before it."""
+
+
+def site_head(chain: bytes, view: Snapshot, name: SiteName, packet: bytes | None) -> SiteHeadDocument | None:
+    """Return the head document of a site, or None where the ledger has never heard of it.
+
+    ``packet`` are the bytes of its last packet, to be put into the document; None to leave them out.
+    """
+    site, last = view.site(name), view.last_block()
+    if site is None or last is None:
+        return None
+    head = site.packet if site.packet is not None else site.enrolment
+    block = view.block(head.height)
+    if block is None:
+        return None
+    kind = Kind.PACKET if site.packet is not None else Kind.CONTROL
+    payload = packet if site.packet is not None else head.payload
+    return SiteHeadDocument(
+        chain=chain,
+        site=name,
+        active=site.active,
+        sequence=site.sequence,
+        packet_id=site.packet_id if site.packet is not None else FIRST_PREVIOUS,
+        height=head.height,
+        entry=head.entry,
+        head=proven(view, kind, head, payload),
+        header=block.header,
+        header_path=tuple(view.path(block.header_index)),
+        key_offers=tuple(proven(view, Kind.CONTROL, offer, offer.payload) for offer in site.key_offers),
+        tree_size=last.tree_size,
+        certificate=last.certificate,
+    )
+
+
+def proven(view: Snapshot, kind: Kind, entry: EntryInfo, payload: bytes | None) -> Proven:
+    """Return an entry with its inclusion path."""
+    path = tuple(view.path(entry.leaf_index))
+    return Proven(kind, payload, entry.leaf_index, entry.log_offset, entry.time_ms, path)
