@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
 from pipeline.core.state import ChainState
 from pipeline.ports import PartitionReader
-from pipeline.services.follower import Applied, Follower
+from pipeline.services.follower import Follower
 
 
 class _MemorySink:
