@@ -55,7 +55,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[OpenDesk]:
         settings.kafka.tls_files(),
         "bkdms-registrar",
     )
-    blocks = KafkaPartitionReader(connection, settings.topics.blocks)
+    blocks = KafkaPartitionReader(connection, settings.topics.blocks, genesis.partition)
     producer = IdempotentProducer(connection)
     with JournalFile(settings.registrar.key, genesis.chain) as journal:
         desk = RegistrarDesk(signer, genesis, RegistryView(genesis, blocks), journal, producer)
