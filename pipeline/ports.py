@@ -190,6 +190,9 @@ class NodeStore(Protocol):
             IntegrityError: another block was signed at one of the heights.
         """
 
+    def close(self) -> None:
+        """Close the folder."""
+
 
 class Ledger(Protocol):
     """The committed chain in Redis (Y.4907 clause 9): extended by one block or left alone."""

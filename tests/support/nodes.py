@@ -12,12 +12,16 @@ from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPa
 from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.adapters.tls import TlsFiles
+from pipeline.core import avro
+from pipeline.core.checkpoint import Checkpoint, cosign
+from pipeline.core.errors import BkdmsError
 from pipeline.core.signing import Signer
 from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing, Received
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
 from pipeline.services.signatures import SignaturePool
+from schemas import schema
 from tests.support.world import World
 
 
@@ -35,6 +39,7 @@ class ChainRig:
         self.topics = topics
         self.folder = folder
         self.tasks: dict[str, asyncio.Task[None]] = {}
+        self._links: dict[str, NodeLinks] = {}
         self.producer = IdempotentProducer(self.connection("node", "rig"))
 
     def connection(self, role: str, name: str) -> KafkaConnection:
@@ -77,15 +82,37 @@ class ChainRig:
         """Start a node in the background."""
         rank = list(self.world.node_signers).index(name)
         identity = NodeIdentity(name, signer or self.world.node_signers[name], rank)
-        node = AccountingNode(identity, self.world.genesis, self.topics, self.links(name, folder))
+        self._links[name] = self.links(name, folder)
+        node = AccountingNode(identity, self.world.genesis, self.topics, self._links[name])
         self.tasks[name] = asyncio.create_task(node.run())
+
+    async def start_liar(self, name: str) -> None:
+        """Put votes of a node for a false root on the topic, well signed, for the next heights."""
+        genesis, signer = self.world.genesis, self.world.node_signers[name]
+        votes = []
+        for height in range(1, 4):
+            lie = Checkpoint(genesis.origin, 3 * height, height.to_bytes(32, "big"))
+            line = cosign(lie, name, signer, 1).as_note_signature()
+            fields = {
+                "chain": genesis.chain,
+                "height": height,
+                "block_hash": lie.root,
+                "tree_size": lie.size,
+                "root": lie.root,
+                "node": name,
+                "signatures": [line.key_id + line.signature],
+            }
+            value = avro.frame(schema("Cosignature"), avro.encode(schema("Cosignature"), fields))
+            votes.append(Outgoing(self.topics.cosignatures, value, name.encode(), genesis.partition))
+        await self.producer.send(votes)
 
     async def stop_node(self, name: str) -> None:
         """Cancel a node."""
         task = self.tasks.pop(name)
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, BkdmsError):
             await task
+        await self._links.pop(name).close()
 
     async def send(self, values: list[bytes]) -> None:
         """Put values on the chain log."""

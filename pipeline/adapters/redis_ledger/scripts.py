@@ -22,7 +22,11 @@ return 1
 # KEYS: head, bodies, headers. ARGV: seen height, seen hash ('' for none), published, then per block:
 # height, hash, certified block, header.
 REPLACE = """
-X, KEYS[1], KEYS[2], KEYS[3])
+local held = redis.call('HMGET', KEYS[1], 'height', 'hash')
+local height = ''
+if redis.call('EXISTS', KEYS[1]) == 1 then height = string.format('%d', tonumber(held[1] or '') or 0) end
+if height ~= ARGV[1] or (held[2] or '') ~= ARGV[2] then return 0 end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 local hash
 for i = 4, #ARGV, 4 do
   height, hash = ARGV[i], ARGV[i + 1]

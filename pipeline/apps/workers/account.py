@@ -1,7 +1,6 @@
 """``bkdms worker account``: one accounting node."""
 
 import asyncio
-import contextlib
 import os
 from typing import Any
 
@@ -56,11 +55,7 @@ class NodeService(mode.Service):
         if self._work is not None:
             self._work.cancel()
             await asyncio.wait({self._work}, timeout=_STOP_TIMEOUT_S)
-        links = self._links
-        for part in (links.log, links.votes, links.blocks, links.producer, links.vote_producer, links.ledger):
-            with contextlib.suppress(Exception):
-                await part.close()
-        links.pool.close()
+        await self._links.close()
 
 
 def redis_connection(settings: RedisSettings) -> RedisConnection:

@@ -46,6 +46,13 @@ class NodeLinks:
     pool: SignaturePool
     clock: Clock
 
+    async def close(self) -> None:
+        """Let everything go."""
+        for part in (self.log, self.votes, self.blocks, self.producer, self.vote_producer, self.ledger):
+            await part.close()
+        self.store.close()
+        self.pool.close()
+
 
 @dataclass(frozen=True, slots=True)
 class Committed:
