@@ -54,8 +54,10 @@ class SpoolLock:
             ) from None
 
     def release(self) -> None:
-        """Let others have the spool."""
-        os.close(self._handle)
+        """Let others have the spool; a second call does nothing."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -70,12 +72,14 @@ def connect(path: Path) -> sqlite3.Connection:
         raise ConfigError(f"spool {path}: {error.strerror}; correct the path or its permissions") from None
     # The store serialises its calls by a lock of its own, so threads may share the connection.
     database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    with spool_errors(path):
+    with contextlib.ExitStack() as undo, spool_errors(path):
+        undo.callback(database.close)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         database.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT_BYTES}")
         database.executescript(f"BEGIN IMMEDIATE;{_TABLES}COMMIT;")
+        undo.pop_all()
     return database
 
 
@@ -89,6 +93,8 @@ def spool_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except sqlite3.ProgrammingError:
+        raise
     except sqlite3.OperationalError as error:
         raise TransientError(f"spool {path}: {error}", code="spool_disk") from error
     except sqlite3.DatabaseError as error:

@@ -47,12 +47,12 @@ class SqliteSpool:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = SpoolLock(path)
         self._cipher = SpoolCipher(key, binding, random)
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._lock.release)
             self._database = connect(path)
+            undo.callback(self._database.close)
             self._check(binding)
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.pop_all()
 
     def close(self) -> None:
         """Let go of the file; nothing is pending between calls."""

@@ -6,6 +6,7 @@ that must be changed or for verified data that contradict one another.
 
 from pipeline.services.site_agent.agent import Pace, SiteAgent, SiteStatus
 from pipeline.services.site_agent.collect import Collecting
+from pipeline.services.site_agent.confirm import check_receipt
 from pipeline.services.site_agent.needs import HeadSource, SiteParts, Source, Spool
 from pipeline.services.site_agent.retry import Retry
 
@@ -19,4 +20,5 @@ __all__ = [
     "SiteStatus",
     "Source",
     "Spool",
+    "check_receipt",
 ]

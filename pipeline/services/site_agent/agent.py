@@ -63,8 +63,8 @@ class SiteAgent:
         self._sender = Sender(parts, pace.batching, pace.window)
         self._confirmer = Confirmer(parts)
         self._source_link = Link("source", retry, log)
-        self._kafka_link = Link("Kafka", retry, log)
-        self._api_link = Link("head API", retry, log)
+        self._kafka_link = Link("kafka", retry, log)
+        self._api_link = Link("head_api", retry, log)
         self._to_send, self._to_collect, self._sent = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._exhausted = self._paused = self._behind = False
         self._waiting_since: float | None = None
@@ -101,7 +101,7 @@ class SiteAgent:
         await self._confirmer.step()
         if resign:
             packets = await settled(self._spool.supersede)
-            self._log.info("sealing unconfirmed packets again", packets=packets)
+            self._log.info("sealing_again", packets=packets)
         self._sender.rewind()
         while (await self._sender.step(drain=True)).packets:
             pass
@@ -133,7 +133,7 @@ class SiteAgent:
                 if found.records:
                     self._to_send.set()
                 if found.rejected:
-                    self._log.warning("rows refused", **found.rejected)
+                    self._log.warning("rows_refused", **found.rejected)
                 if found.paused or (found.at_end and not found.records):
                     delay = self._pace.collecting.poll_s
                 if found.at_end and final:
@@ -183,18 +183,18 @@ class SiteAgent:
         loop_time = asyncio.get_running_loop().time()
         if isinstance(verdict, Behind) != self._behind:
             self._behind = not self._behind
-            text = "head API lags behind a head verified before" if self._behind else "head API caught up"
+            text = "head_api_behind" if self._behind else "head_api_caught_up"
             self._log.warning(text)
         if isinstance(verdict, Confirms):
             self._waiting_since, self._resends = None, 0
             if verdict.relinks:
-                self._log.warning("an earlier sealing was admitted; sealing the rest again")
+                self._log.warning("earlier_sealing_admitted")
             self._to_send.set()
             self._to_collect.set()
         elif self._is_resend_due(loop_time):
             self._resends += 1
             self._waiting_since = loop_time
-            self._log.warning("the head does not advance; sending again", times=self._resends)
+            self._log.warning("sending_again", times=self._resends)
             self._sender.rewind()
             self._to_send.set()
 
@@ -211,7 +211,7 @@ class SiteAgent:
     def _note_pause(self, paused: bool) -> None:
         if paused != self._paused:
             self._paused = paused
-            text = "spool is at its budget; collecting pauses" if paused else "collecting goes on"
+            text = "collecting_pauses" if paused else "collecting_goes_on"
             self._log.warning(text)
 
     def _show(self, depth: Depth) -> None:

@@ -4,7 +4,6 @@ An answer that proves nothing is a failure of whoever answers, and is asked for 
 that contradict what this site made or verified before halt the agent; nothing is deleted then.
 """
 
-from pipeline.core.batching import Terms
 from pipeline.core.delivery import (
     Confirms,
     Contradiction,
@@ -15,6 +14,7 @@ from pipeline.core.delivery import (
 )
 from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.core.genesis import Genesis
+from pipeline.core.names import SiteName
 from pipeline.core.receipt import Receipt, ReceiptProblem, parse_site_head, verify_head
 from pipeline.services.site_agent.needs import SiteParts
 from pipeline.services.site_agent.retry import settled
@@ -35,7 +35,7 @@ class Confirmer:
             TransientError: nobody answers, or the answer proves nothing (code ``head_unproven``).
             IntegrityError: the verified head contradicts this spool.
         """
-        document = await self._heads.head(self._terms.site)
+        document = await self._document()
         verdict = await settled(lambda: self._apply(document))
         site_metrics.HEADS.labels(self._label, type(verdict).__name__.lower()).inc()
         return verdict
@@ -46,7 +46,7 @@ class Confirmer:
         Raises:
             TransientError: nobody answers, or the answer proves nothing.
         """
-        document = await self._heads.head(self._terms.site)
+        document = await self._document()
         await settled(lambda: self._adopt(document))
 
     def check_stored(self) -> None:
@@ -58,13 +58,26 @@ class Confirmer:
         receipt = self._spool.receipt()
         if receipt is None:
             return
-        problem = receipt_problem(self._genesis, self._terms, receipt)
-        if problem is not None:
+        problem = check_receipt(self._genesis, self._terms.site, receipt)
+        if isinstance(problem, str):
             raise IntegrityError(
                 f"the last receipt in the spool does not verify ({problem}); the spool was changed, or the "
                 "genesis file is of another chain: put the right files back, then run 'bkdms site verify'",
                 code="receipt",
             )
+
+    async def _document(self) -> bytes:
+        document = await self._heads.head(self._terms.site)
+        # A packet that this spool does not hold must come with its bytes, or nothing about it can be proven.
+        if await settled(lambda: self._is_strange(document)):
+            document = await self._heads.head(self._terms.site, with_packet=True)
+        return document
+
+    def _is_strange(self, document: bytes) -> bool:
+        parsed = parse_site_head(document)
+        if isinstance(parsed, ReceiptProblem) or not parsed.sequence:
+            return False
+        return self._spool.packet(parsed.packet_id) is None
 
     def _verified(self, document: bytes) -> tuple[VerifiedHead, bytes]:
         """Return what a document proves of this site, and the packet that it speaks of."""
@@ -117,17 +130,17 @@ def verified_head(receipt: Receipt) -> VerifiedHead:
     )
 
 
-def receipt_problem(genesis: Genesis, terms: Terms, stored: StoredReceipt) -> str | None:
-    """Return why a stored receipt does not prove what it is stored for, or None for a good one. Offline."""
+def check_receipt(genesis: Genesis, site: SiteName, stored: StoredReceipt) -> Receipt | str:
+    """Return what a stored receipt proves, or why it does not prove what it is stored for. Offline."""
     parsed = parse_site_head(stored.document)
     if isinstance(parsed, ReceiptProblem):
         return f"{parsed.reason}: {parsed.detail}"
     found = verify_head(genesis, stored.packet, parsed)
     if isinstance(found, ReceiptProblem):
         return f"{found.reason}: {found.detail}"
-    if found.site != terms.site or verified_head(found) != stored.head:
+    if found.site != site or verified_head(found) != stored.head:
         return "it is of another site or packet"
-    return None
+    return found
 
 
 def _unproven(problem: ReceiptProblem) -> TransientError:

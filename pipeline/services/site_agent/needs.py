@@ -136,8 +136,8 @@ class Spool(Protocol):
 class HeadSource(Protocol):
     """Where the site asks for its head."""
 
-    async def head(self, site: SiteName) -> bytes:
-        """Return the site head document as served, unverified.
+    async def head(self, site: SiteName, *, with_packet: bool = False) -> bytes:
+        """Return the site head document as served, unverified; on demand with the packet's bytes in it.
 
         Raises:
             TransientError: nobody answers, or not with a head.

@@ -49,13 +49,13 @@ class Link:
         self._failures += 1
         if error.code != self._code:
             self._code = error.code
-            self._log.warning(f"{self._name} fails, retrying", code=error.code, error=str(error))
+            self._log.warning(f"{self._name}_fails", code=error.code, error=str(error))
         return self._retry.delay_s(self._failures)
 
     def works(self) -> None:
         """Note a success."""
         if self._failures:
-            self._log.info(f"{self._name} works again", attempts=self._failures)
+            self._log.info(f"{self._name}_works_again", attempts=self._failures)
         self._failures, self._code = 0, ""
 
 
