@@ -61,7 +61,7 @@ class Loop(Protocol):
     async def open(self) -> None:
         """Get ready for the first step; repeated after a ``TransientError``."""
 
-    async def step(self) -> None:
+    async def step(self) -> object:
         """Do the next piece and leave everything consistent; repeated after a ``TransientError``."""
 
     async def close(self) -> None:

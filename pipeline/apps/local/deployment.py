@@ -127,7 +127,7 @@ class LocalDeployment:
             for name in self.genesis.policy.node_names
         ]
         found += [
-            Program(name, Role.VALIDATOR, ("worker", "validate"), {}, ports[name])
+            Program(name, Role.VALIDATOR, ("worker", "validate", "--name", name), {}, ports[name])
             for name in self._validator_names()
         ]
         found.append(Program(PLATFORM_NAME, Role.PLATFORM, ("worker", "platform"), {}, ports[PLATFORM_NAME]))

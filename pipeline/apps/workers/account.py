@@ -2,9 +2,10 @@
 
 import asyncio
 import os
-from typing import Any
+from typing import Annotated, Any
 
 import mode
+import typer
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader, KafkaTrimmer
@@ -12,6 +13,7 @@ from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.apps.authority import load_genesis
+from pipeline.apps.cli.context import settings_of
 from pipeline.apps.runtime import WorkerOptions, run_worker
 from pipeline.config import RedisSettings, Settings, required
 from pipeline.core.avro import require_compiled_reader
@@ -21,6 +23,7 @@ from pipeline.core.keys import Use
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
 from pipeline.services.signatures import SignaturePool
+from pipeline.telemetry import logs
 
 _BLOCK_BATCH_BYTES = 1 << 20
 _STOP_TIMEOUT_S = 10.0
@@ -87,12 +90,20 @@ def node_links(settings: Settings, genesis: Genesis, connection: KafkaConnection
     )
 
 
-def run(settings: Settings) -> int:
-    """Run the accounting node that the settings name; return the exit code.
+def account(
+    ctx: typer.Context,
+    *,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Run the accounting node that the settings name: derive, cosign, commit and publish blocks.
 
-    Raises:
-        ConfigError: a setting is missing, or the key is not the one the genesis names for this node.
+    It keeps its own state folder; a node whose folder is lost catches up from the topics. Start as many as the
+    genesis file names, on machines of different operators.
+
+    Example: BKDMS_NODE__NAME=node-1 bkdms --config bkdms.toml worker account
     """
+    settings = settings_of(ctx)
+    logs.configure(log_level)
     require_compiled_reader()
     genesis = load_genesis(settings.genesis)
     name = settings.node_name
@@ -101,9 +112,8 @@ def run(settings: Settings) -> int:
     if known.get(name) != signer.public.raw:
         raise ConfigError(f"{settings.node_key} is not the key that the genesis file names for node {name}")
     identity = NodeIdentity(name, signer, genesis.policy.node_names.index(name))
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"
-    )
+    bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
+    connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{name}")
 
     def service() -> mode.Service:
         links = node_links(settings, genesis, connection)
@@ -116,4 +126,4 @@ def run(settings: Settings) -> int:
         connection,
         settings.node_state_dir,
     )
-    return run_worker(service, options)
+    raise typer.Exit(run_worker(service, options))

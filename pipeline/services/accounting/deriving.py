@@ -3,8 +3,11 @@
 import asyncio
 from functools import partial
 
-from pipeline.core.admission import TICK_VALUE, parse_value
+from pipeline.core.admission import TICK_VALUE, Parsed, parse_value
 from pipeline.core.derive import Derived, LogRecord
+from pipeline.core.outcome import Outcome
+from pipeline.core.packet import Packet
+from pipeline.core.state import START
 from pipeline.ports import Outgoing, Received, SignedBlock
 from pipeline.services.accounting.memory import NodeMemory
 from pipeline.services.accounting.votes import vote_message
@@ -50,12 +53,30 @@ class Deriving:
         check = await self._memory.links.pool.check_parsed(deriver.state, parsed)
         closed: list[Derived] = []
         for record, item in zip(records, parsed, strict=True):
+            gap = self._gap(item)
             fed = deriver.feed(LogRecord(record.offset, record.time_ms, record.value), item, check)
             closed.extend(fed.closed)
             metrics.OUTCOMES.labels(fed.outcome.label).inc()
+            if gap and fed.outcome is Outcome.ADMITTED:
+                metrics.SEQUENCE_GAPS.inc(gap)
         if records:
             self._broker_ms, self._read_at_s = records[-1].time_ms, asyncio.get_running_loop().time()
         return closed
+
+    def _gap(self, item: Parsed) -> int:
+        """Return how many sequence numbers a packet leaves out, if it is admitted."""
+        if not isinstance(item, Packet):
+            return 0
+        last = self._memory.deriver.state.tables.positions.get(item.site, START)
+        return max(0, item.sequence - last.sequence - 1)
+
+    async def measure_lag(self, every_s: float = 5.0) -> None:
+        """Tell how many records of the chain log wait."""
+        memory = self._memory
+        while True:
+            await asyncio.sleep(every_s)
+            _, end = await memory.retried("measuring the lag", memory.links.log.bounds)
+            metrics.LOG_LAG.set(end - memory.deriver.next_offset)
 
     def _sign(self, closed: list[Derived]) -> list[Outgoing]:
         """Persist what is about to be signed, then let it be voted on; the order prevents a fork."""

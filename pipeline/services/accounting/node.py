@@ -46,6 +46,7 @@ class AccountingNode:
             deriving.run,
             deriving.tick,
             deriving.repeat_votes,
+            deriving.measure_lag,
             committing.count_votes,
             committing.commit,
             committing.watch_ledger,

@@ -33,7 +33,9 @@ def publication(
         for item in refused
     ]
     records += registrations(genesis, topics, parsed[0])
-    records.append(Outgoing(topics.blocks, block_value(block), block_key(genesis, block.height), 0))
+    records.append(
+        Outgoing(topics.blocks, block_value(block), block_key(genesis, block.height), genesis.partition)
+    )
     return records
 
 
