@@ -1,6 +1,7 @@
 """What stores that follow the blocks know of blocks, entries and sites. Plain data; owns no rule and no I/O."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.core.names import SiteName
 from pipeline.core.replica import Extended
@@ -60,3 +61,13 @@ class SiteInfo:
     sequence: int
     packet_id: bytes
     packet: EntryInfo | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPacket:
+    """A packet in the platform's store: its row and values as JSON, its bytes, and where its block is in Kafka."""
+
+    document: dict[str, Any]
+    packet: bytes
+    block_hash: bytes
+    kafka_offset: int

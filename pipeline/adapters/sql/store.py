@@ -18,6 +18,7 @@ from pipeline.adapters.sql.platform_tables import (
     sites,
 )
 from pipeline.adapters.sql.state_rows import create_state_tables, load_state, save_changes
+from pipeline.core.followed import StoredPacket
 from pipeline.core.genesis import Genesis
 from pipeline.core.names import site_id_text
 from pipeline.core.state import ChainState, Site
@@ -42,6 +43,15 @@ _MESSAGE_FIELDS: Final = (
     "site_id",
     "module_id",
     "sequence",
+)
+_FOUND_FIELDS: Final = (
+    *_MESSAGE_FIELDS,
+    "entry",
+    "log_offset",
+    "collected_from",
+    "collected_to",
+    "status",
+    "reason",
 )
 _VALUE_FIELDS: Final = (
     "record",
@@ -141,6 +151,28 @@ class SqlPlatformStore:
             connection.execute(
                 platform_position.update(), {"published_height": height, "published_entry": entry}
             )
+
+    def find(self, tracing_code: str) -> StoredPacket | None:
+        """Return a stored packet with its values, or None."""
+        with transaction(self._engine) as connection:
+            row = connection.execute(
+                select(kpi_records, blocks.c.hash, blocks.c.kafka_offset)
+                .join_from(kpi_records, blocks, kpi_records.c.height == blocks.c.height)
+                .where(kpi_records.c.tracing_code == tracing_code)
+            ).one_or_none()
+            if row is None:
+                return None
+            values = _values_by_code(connection, [tracing_code])[tracing_code]
+        document = {name: getattr(row, name) for name in _FOUND_FIELDS} | {
+            "packet_id": row.packet_id.hex(),
+            "records": row.record_count,
+            "data_recorder": {"offset": row.data_offset, "length": row.data_length},
+            "block_recorder": {"offset": row.block_offset, "length": row.block_length},
+            "check_code": row.check_code.hex(),
+            "block_hash": row.hash.hex(),
+            "values": values,
+        }
+        return StoredPacket(document, row.city_data, row.hash, row.kafka_offset)
 
     def close(self) -> None:
         """Close the database."""
