@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeVar
 from pipeline.core import avro
 from pipeline.core.admission import SignatureCheck, is_signed
 from pipeline.core.block import CERTIFIED_BLOCK, MAX_CERTIFIED_BYTES, parse_certified
-from pipeline.core.errors import IntegrityError, TransientError
+from pipeline.core.errors import ConflictError, IntegrityError, TransientError
 from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
 from pipeline.core.replica import BlockProblem, BlockReason, Extended, assume_signed, extend
@@ -244,7 +244,7 @@ async def run_steps(
             await step(FETCH_TIMEOUT_MS)
             done()
             pause = _FIRST_PAUSE_S
-        except TransientError:
+        except (TransientError, ConflictError):
             await _wait(stop, pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 

@@ -47,11 +47,8 @@ class LedgerView(Protocol):
         """Give one consistent look at the last block and everything before it."""
 
 
-def site_head(chain: bytes, view: Snapshot, name: SiteName, packet: bytes | None) -> SiteHeadDocument | None:
-    """Return the head document of a site, or None where the ledger has never heard of it.
-
-    ``packet`` are the bytes of its last packet, to be put into the document; None to leave them out.
-    """
+def site_head(chain: bytes, view: Snapshot, name: SiteName) -> SiteHeadDocument | None:
+    """Return the head document of a site, without packet bytes, or None where the ledger has not enrolled it."""
     site, last = view.site(name), view.last_block()
     if site is None or last is None:
         return None
@@ -60,7 +57,6 @@ def site_head(chain: bytes, view: Snapshot, name: SiteName, packet: bytes | None
     if block is None:
         return None
     kind = Kind.PACKET if site.packet is not None else Kind.CONTROL
-    payload = packet if site.packet is not None else head.payload
     return SiteHeadDocument(
         chain=chain,
         site=name,
@@ -69,16 +65,16 @@ def site_head(chain: bytes, view: Snapshot, name: SiteName, packet: bytes | None
         packet_id=site.packet_id if site.packet is not None else FIRST_PREVIOUS,
         height=head.height,
         entry=head.entry,
-        head=proven(view, kind, head, payload),
+        head=proven(view, kind, head),
         header=block.header,
         header_path=tuple(view.path(block.header_index)),
-        key_offers=tuple(proven(view, Kind.CONTROL, offer, offer.payload) for offer in site.key_offers),
+        key_offers=tuple(proven(view, Kind.CONTROL, offer) for offer in site.key_offers),
         tree_size=last.tree_size,
         certificate=last.certificate,
     )
 
 
-def proven(view: Snapshot, kind: Kind, entry: EntryInfo, payload: bytes | None) -> Proven:
+def proven(view: Snapshot, kind: Kind, entry: EntryInfo) -> Proven:
     """Return an entry with its inclusion path."""
     path = tuple(view.path(entry.leaf_index))
-    return Proven(kind, payload, entry.leaf_index, entry.log_offset, entry.time_ms, path)
+    return Proven(kind, entry.payload, entry.leaf_index, entry.log_offset, entry.time_ms, path)

@@ -110,21 +110,28 @@ class SqlLedgerView:
 
     def __init__(self, folder: Path, genesis: Genesis) -> None:
         self._genesis = genesis
-        self._engine: Engine = open_sqlite(folder / "view.sqlite", durable=True)
+        self.engine: Engine = open_sqlite(folder / "view.sqlite", durable=True)
         self._lock_file = _lock(folder)
         self._tree_folder = folder / "tree"
         self._tree: HashFiles | None = None
         self._swap = Lock()
         self.rebuilds = 0
-        with transaction(self._engine) as connection:
+        try:
+            self._create()
+        except BaseException:
+            self.close()
+            raise
+
+    def _create(self) -> None:
+        with transaction(self.engine) as connection:
             VIEW.create_all(connection)
-            create_state_tables(connection, genesis)
+            create_state_tables(connection, self._genesis)
             if connection.execute(select(view_position.c.one)).first() is None:
                 connection.execute(view_position.insert(), _START)
 
     def load(self) -> tuple[ChainState, int]:
         """Return state and next offset of the blocks topic; genesis and 0 at first, and after files that disagree."""
-        with transaction(self._engine) as connection:
+        with transaction(self.engine) as connection:
             state = load_state(connection, self._genesis) or ChainState(self._genesis)
             next_offset: int = connection.execute(select(view_position.c.next_offset)).scalar_one()
         frontier = state.head.frontier
@@ -142,7 +149,7 @@ class SqlLedgerView:
     def _start_over(self) -> tuple[ChainState, int]:
         """Forget everything, so that the view is built again from the first block."""
         self.rebuilds += 1
-        with transaction(self._engine) as connection:
+        with transaction(self.engine) as connection:
             clear_state(connection)
             for table in VIEW.sorted_tables:
                 connection.execute(table.delete())
@@ -158,7 +165,7 @@ class SqlLedgerView:
 
     def root_of_size(self, size: int) -> bytes | None:
         """Return the root after the stored block that ends at this tree size, or None."""
-        with transaction(self._engine) as connection:
+        with transaction(self.engine) as connection:
             return connection.execute(
                 select(view_blocks.c.root).where(view_blocks.c.tree_size == size)
             ).scalar()
@@ -171,7 +178,7 @@ class SqlLedgerView:
         for item in applied:
             tree.append(item.extended.block.leaf_hashes)
         tree.sync()  # before the size that counts is recorded
-        with transaction(self._engine) as connection:
+        with transaction(self.engine) as connection:
             for item in applied:
                 _store_block(connection, item)
             connection.execute(view_position.update(), {"next_offset": next_offset})
@@ -188,13 +195,13 @@ class SqlLedgerView:
         with self._swap:
             if self._tree is None:
                 raise ConflictError("the view is not loaded yet", code="view_closed")
-            with transaction(self._engine) as connection:
+            with transaction(self.engine) as connection:
                 yield ViewSnapshot(connection, self._tree)
 
     def close(self) -> None:
         """Close the files and let other processes have the folder."""
         self._put_tree(None)
-        self._engine.dispose()
+        self.engine.dispose()
         os.close(self._lock_file)
 
 

@@ -1,0 +1,277 @@
+"""HTTP API: site heads and proofs, traces, the chain's head, schemas, health, metrics. No plain value passes here.
+
+Owns paths, parameters and errors; what is served comes from a view that verified every block itself.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+
+from pipeline.apps.schema_routes import RegistryError, schema_router
+from pipeline.core.errors import BkdmsError, ConflictError, IntegrityError, TransientError
+from pipeline.core.followed import BlockInfo
+from pipeline.core.genesis import Genesis
+from pipeline.core.names import SiteName, is_site_name, parse_site_id
+from pipeline.core.receipt import SiteHeadDocument
+from pipeline.core.topics import Topics
+from pipeline.services.block_source import BlockSource
+from pipeline.services.follower import Follower, Skipped, in_thread, run_steps
+from pipeline.services.site_heads import LedgerView, site_head
+from pipeline.services.trace import TraceProblem, trace_in_ledger
+from pipeline.telemetry import api_metrics as metrics
+from pipeline.telemetry.logs import logger
+
+_BAD_REQUEST: Final = 400
+_NOT_FOUND: Final = 404
+_INTERNAL: Final = 500
+_AWAY: Final = 503
+_RETRY_AFTER_S: Final = 1
+
+_log = logger(__name__)
+
+
+class ApiError(HTTPException):
+    """A refusal with a stable code and a message for people."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(status, message)
+        self.code = code
+
+
+@dataclass(slots=True)
+class ApiParts:
+    """What the API is made of. ``follower`` fills ``view``; ``blocks`` has a reader of its own."""
+
+    genesis: Genesis
+    topics: Topics
+    view: LedgerView
+    follower: Follower
+    blocks: BlockSource
+    halted: IntegrityError | None = None
+    is_ready: bool = False
+
+
+def alarm(skipped: Skipped) -> None:
+    """Count and log a record of the blocks topic that is no block of the chain."""
+    reason = skipped.problem.reason.value
+    metrics.VIEW_SKIPPED.labels(reason).inc()
+    _log.warning("block_skipped", reason=reason, kafka_offset=skipped.kafka_offset)
+
+
+def create_api(parts: ApiParts) -> FastAPI:
+    """Return the application; it follows the blocks while it is served."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        stop = asyncio.Event()
+        following = asyncio.create_task(_follow(parts, stop))
+        yield
+        stop.set()
+        await following
+
+    app = FastAPI(
+        title="bkdms",
+        summary="Verifiable ledger of city indicators (ITU-T Y.4907)",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/v1/openapi.json",
+        lifespan=lifespan,
+    )
+    app.middleware("http")(_measured)
+    _answer_errors(app)
+    app.include_router(_ledger_router(parts))
+    app.include_router(schema_router(parts.topics))
+    app.include_router(_health_router(parts))
+    return app
+
+
+async def _follow(parts: ApiParts, stop: asyncio.Event) -> None:
+    """Follow the blocks; contradicting data stop the view, which goes on serving what it has verified."""
+
+    def note() -> None:
+        parts.is_ready = True
+        metrics.VIEW_HEIGHT.set(parts.follower.height)
+
+    try:
+        await run_steps(parts.follower.step, stop, note)
+    except BkdmsError as error:
+        parts.halted = (
+            error if isinstance(error, IntegrityError) else IntegrityError(str(error), code=error.code)
+        )
+        metrics.VIEW_HALTED.set(1)
+        _log.error("view_halted", code=error.code, reason=str(error))
+
+
+def _ledger_router(parts: ApiParts) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["ledger"])
+    chain = parts.genesis.chain
+
+    @router.get("/sites/{country}/{city:path}/{site_id}/head")
+    async def head(
+        request: Request,
+        country: str,
+        city: str,
+        site_id: str,
+        packet: Annotated[bool, Query(description="put the bytes of the site's last packet in")] = False,
+    ) -> dict[str, Any]:
+        """The site's last committed packet, or its enrolment, with proof."""
+        _only(request, "packet")
+        document = await _head(parts, _site_name(country, city, site_id), with_packet=packet)
+        return document.as_json()
+
+    @router.get("/trace/{code}")
+    async def trace(request: Request, code: str) -> dict[str, Any]:
+        """Where a packet is and that it is there, by its tracing code."""
+        _only(request)
+        found = await trace_in_ledger(code, chain, parts.view, parts.blocks)
+        if isinstance(found, TraceProblem):
+            status = _BAD_REQUEST if found is TraceProblem.MISTYPED else _NOT_FOUND
+            raise ApiError(status, found.value, found.advice)
+        return found
+
+    @router.get("/chain")
+    async def chain_head(request: Request) -> dict[str, Any]:
+        """The end of the chain, with its certificate."""
+        _only(request)
+        last = await in_thread(lambda: _last_block(parts))
+        return _chain_document(parts.genesis, last)
+
+    return router
+
+
+def _last_block(parts: ApiParts) -> BlockInfo | None:
+    with parts.view.snapshot() as snapshot:
+        return snapshot.last_block()
+
+
+def _chain_document(genesis: Genesis, last: BlockInfo | None) -> dict[str, Any]:
+    head = (
+        {"height": 0, "tree_size": 0}
+        if last is None
+        else {
+            "height": last.height,
+            "block_hash": last.hash.hex(),
+            "tree_size": last.tree_size,
+            "root": last.root.hex(),
+            "bytes": last.block_offset + last.block_length,
+            "certified_first": last.certified_first,
+            "certificate": last.certificate.decode(),
+        }
+    )
+    return {"chain": genesis.chain.hex(), "chain_id": genesis.url, "origin": genesis.origin} | head
+
+
+async def _head(parts: ApiParts, name: SiteName, *, with_packet: bool) -> SiteHeadDocument:
+    def look_up() -> tuple[SiteHeadDocument, BlockInfo] | None:
+        with parts.view.snapshot() as snapshot:
+            document = site_head(parts.genesis.chain, snapshot, name)
+            info = None if document is None else snapshot.block(document.height)
+            return None if document is None or info is None else (document, info)
+
+    found = await in_thread(look_up)
+    if found is None:
+        raise ApiError(_NOT_FOUND, "unknown_site", f"the ledger has no enrolment of {name} (yet)")
+    document, info = found
+    if not with_packet or document.sequence == 0:
+        return document
+    block = await parts.blocks.block(info.kafka_offset, info.hash)
+    return replace(document, head=replace(document.head, payload=block.entries[document.entry].payload))
+
+
+def _site_name(country: str, city: str, site_id: str) -> SiteName:
+    try:
+        name = SiteName(country, city, parse_site_id(site_id))
+    except ValueError:
+        raise ApiError(_BAD_REQUEST, "site_id", "site_id must be an IPv4 or IPv6 address") from None
+    if not is_site_name(name):
+        raise ApiError(
+            _BAD_REQUEST,
+            "site",
+            "country must be two capital letters, city 1 to 64 characters without spaces",
+        )
+    return name
+
+
+def _only(request: Request, *names: str) -> None:
+    """Refuse query parameters that the path has not got."""
+    unknown = sorted(set(request.query_params) - set(names))
+    if unknown:
+        raise ApiError(_BAD_REQUEST, "parameter", f"there is no parameter {unknown[0][:64]!r}")
+
+
+def _health_router(parts: ApiParts) -> APIRouter:
+    router = APIRouter(tags=["health"])
+
+    @router.get("/health/live")
+    async def live() -> dict[str, bool]:
+        """Whether the process answers."""
+        return {"live": True}
+
+    @router.get("/health/ready")
+    async def ready() -> JSONResponse:
+        """Whether the view follows the chain."""
+        is_ready = parts.is_ready and parts.halted is None
+        body: dict[str, Any] = {"ready": is_ready, "height": parts.follower.height}
+        if parts.halted is not None:
+            body |= {"halted": parts.halted.code, "message": str(parts.halted)}
+        return JSONResponse(body, 200 if is_ready else _AWAY)
+
+    @router.get("/metrics")
+    async def prometheus() -> Response:
+        """Metrics for Prometheus."""
+        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def _answer_errors(app: FastAPI) -> None:
+    """Give every error a small JSON body and no stack trace."""
+
+    @app.exception_handler(RegistryError)
+    async def registry(_request: Request, error: RegistryError) -> JSONResponse:
+        return JSONResponse({"error_code": error.code, "message": error.detail}, error.status_code)
+
+    @app.exception_handler(HTTPException)
+    async def refused(_request: Request, error: HTTPException) -> JSONResponse:
+        code = error.code if isinstance(error, ApiError) else "http"
+        return JSONResponse({"error": code, "message": error.detail}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        message = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+        return JSONResponse({"error": "parameter", "message": message}, _BAD_REQUEST)
+
+    async def away(_request: Request, error: Exception) -> JSONResponse:
+        body = {"error": getattr(error, "code", "transient"), "message": "not available right now; ask again"}
+        return JSONResponse(body, _AWAY, {"Retry-After": str(_RETRY_AFTER_S)})
+
+    app.exception_handler(TransientError)(away)
+    app.exception_handler(ConflictError)(away)
+
+    @app.exception_handler(BkdmsError)
+    async def broken(_request: Request, error: BkdmsError) -> JSONResponse:
+        _log.error("request_failed", code=error.code, reason=str(error))
+        return JSONResponse({"error": error.code, "message": str(error)}, _INTERNAL)
+
+
+async def _measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    started = time.perf_counter()
+    try:
+        response = await call_next(request)
+    except Exception as error:
+        _log.error("request_failed", code="defect", reason=type(error).__name__, exc_info=error)
+        response = JSONResponse({"error": "internal", "message": "an internal error; see the log"}, _INTERNAL)
+    route = getattr(request.scope.get("route"), "path", "none")
+    metrics.REQUESTS.labels(route, response.status_code).inc()
+    metrics.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
+    return response
