@@ -4,10 +4,11 @@ import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ops.files import private_folder
 from ops.ports import HOST, is_open, reserve
@@ -15,7 +16,7 @@ from ops.stack import EmbeddedStack
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Role
 from pipeline.apps.authority import ChainFiles, ChainPlan, create_chain
-from pipeline.apps.local.settings_file import Value, write_settings
+from pipeline.apps.local.settings_file import Table, write_settings
 from pipeline.core.genesis import Genesis
 from pipeline.core.topics import Topics
 
@@ -41,7 +42,7 @@ class Program:
     name: str
     role: Role
     command: tuple[str, ...]
-    settings: Mapping[str, Mapping[str, Value | None]]
+    settings: Table
     port: int
     is_https: bool = False
 
@@ -134,11 +135,11 @@ class LocalDeployment:
         found.append(Program(API_NAME, Role.API, ("serve",), {}, ports[API_NAME], is_https=True))
         return found
 
-    def table(self, files: CertificateFiles) -> dict[str, Value | None]:
+    def table(self, files: CertificateFiles) -> dict[str, Any]:
         """Return the three TLS files of a principal as a settings table has them."""
         return {"ca": files.ca, "certificate": files.certificate, "key": files.key}
 
-    def kafka_table(self, role: Role, name: str) -> dict[str, Value | None]:
+    def kafka_table(self, role: Role, name: str) -> dict[str, Any]:
         """Return Kafka's address and the certificate of a principal."""
         return {"bootstrap": self.stack.kafka_bootstrap, **self.table(self.stack.credentials(role, name))}
 
@@ -149,7 +150,7 @@ class LocalDeployment:
         names = [*self.genesis.policy.node_names, *self._validator_names(), PLATFORM_NAME, API_NAME]
         return reserve(self.data_dir / "worker-ports.json", names)
 
-    def _redis(self, user: str, name: str) -> dict[str, Value | None]:
+    def _redis(self, user: str, name: str) -> dict[str, Any]:
         address = self.stack.redis_address(user, self.stack.credentials(Role.NODE, name))
         return {
             "unix_socket": address.unix_socket,
@@ -160,14 +161,14 @@ class LocalDeployment:
             **(self.table(address.tls) if address.tls is not None else {}),
         }
 
-    def _common(self) -> dict[str, Value]:
+    def _common(self) -> dict[str, Any]:
         return {
             "data_dir": self.data_dir,
             "topic_prefix": self.plan.chain.topic_prefix,
             "genesis": self.chain.genesis_file,
         }
 
-    def _api_table(self) -> dict[str, Value | None]:
+    def _api_table(self) -> dict[str, Any]:
         port = self._ports()[API_NAME]
         files = self.stack.credentials(Role.API, API_NAME)
         return {"port": port, "url": self.api_url, **self.table(files)}

@@ -1,25 +1,28 @@
 """Settings files of the local programs: one a program, with the addresses and certificates it may use."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import tomli_w
 
 from ops.files import write_private
 
-Value = str | int | Path
+Table = Mapping[str, Any]
 
 
-def write_settings(path: Path, settings: Mapping[str, Value | Mapping[str, Value | None]]) -> Path:
-    """Write settings as TOML: first the top-level keys, then the tables; None leaves a key out."""
-    top = [f"{key} = {_text(value)}" for key, value in settings.items() if not isinstance(value, Mapping)]
-    for name, table in settings.items():
-        if isinstance(table, Mapping):
-            top += ["", f"[{name}]"]
-            top += [f"{key} = {_text(value)}" for key, value in table.items() if value is not None]
-    write_private(path, ("\n".join(top) + "\n").encode())
+def write_settings(path: Path, settings: Table) -> Path:
+    """Write settings as a private TOML file; keys whose value is None are left out."""
+    write_private(path, tomli_w.dumps(_plain(settings)).encode())
     return path
 
 
-def _text(value: Value) -> str:
-    # A TOML basic string escapes what a JSON string escapes.
-    return str(value) if isinstance(value, int) else json.dumps(str(value))
+def _plain(value: Any) -> Any:
+    """Return paths as text and leave out what is not set."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
