@@ -34,6 +34,8 @@ _LONGEST_BACK_OFF_S: Final = 10.0
 _LONGEST_STEP_S: Final = 180.0
 
 _log = logger(__name__)
+# Else mode's services would use our module's logger, and tell what ``run_worker`` tells in one line.
+_MODE_LOGGER = logging.getLogger("mode.bkdms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,7 @@ class Loop(Protocol):
 class LoopService(mode.Service):
     """Runs a loop until the worker stops: steps end in peace, passing faults are retried, others crash."""
 
-    # Not our module's logger: what mode says of a crash would repeat what ``run_worker`` says.
-    logger: logging.Logger = logging.getLogger("mode.loop")
+    logger = _MODE_LOGGER
 
     def __init__(self, loop: Loop, **service: Any) -> None:
         self._work = loop
@@ -140,10 +141,13 @@ class _Boot(BootStrategy):
 
 class _App(faust.App):
     BootStrategy = _Boot
+    logger = _MODE_LOGGER
 
 
 class _Worker(faust.Worker):
     """Faust's worker without its banner, spinner and log set-up."""
+
+    logger = _MODE_LOGGER
 
     def __init__(self, app: faust.App) -> None:
         super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)

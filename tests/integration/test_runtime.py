@@ -1,0 +1,131 @@
+"""Faust as the runtime of workers: start, pages, signals, crashes, exit codes. No broker is needed for that."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ops.ports import HOST, reserve
+from ops.tls.authority import Authority
+from ops.tls.principal import Principal, Role
+
+PATIENCE_S = 30
+
+
+class Program:
+    """The worker of ``tests.support.run_loop`` as a process."""
+
+    def __init__(self, folder: Path, mode: str, port: int) -> None:
+        self.folder, self.port = folder, port
+        argv = [sys.executable, "-m", "tests.support.run_loop", mode, str(port), str(folder)]
+        self.process = subprocess.Popen(argv, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def notes(self) -> list[str]:
+        """What was done with the loop."""
+        file = self.folder / "notes"
+        return file.read_text().split() if file.exists() else []
+
+    def get(self, path: str) -> tuple[int, str, str]:
+        """Return status, content type and body of a page; status 0 where nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.headers["Content-Type"], answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, "", error.read().decode()
+        except OSError:
+            return 0, "", ""
+
+    def finish(self, sent: signal.Signals | None = None) -> tuple[int, str, list[dict[str, object]]]:
+        """Return exit code, standard output and the log's events, after sending a signal if any."""
+        if sent is not None:
+            self.process.send_signal(sent)
+        out, err = self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, out, [json.loads(line) for line in err.splitlines()]
+
+
+Starter = Callable[[str], Program]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Starter]:
+    """Starts a worker in a mode, and sees that none is left."""
+    now = datetime.now(UTC)
+    Authority.create(tmp_path / "tls", now=now).issue(Principal(Role.VALIDATOR, "w"), tmp_path / "w", now=now)
+    port = reserve(tmp_path / "ports.json", ["w"])["w"]
+    programs: list[Program] = []
+
+    def starter(mode: str) -> Program:
+        programs.append(Program(tmp_path, mode, port))
+        return programs[-1]
+
+    yield starter
+    for program in programs:
+        if program.process.poll() is None:
+            program.process.kill()
+            program.process.communicate()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_worker_serves_metrics_and_health_and_nothing_else(start: Starter) -> None:
+    program = start("good")
+    until(lambda: program.get("/health/ready")[0] == 200)
+    status, kind, body = program.get("/metrics")
+    assert (status, kind.partition(";")[0]) == (200, "text/plain")
+    assert "bkdms_worker_ready 1.0" in body
+    assert program.get("/health/live")[0] == 200
+    assert [program.get(path)[0] for path in ("/graph", "/router", "/stats", "/table")] == [404] * 4
+    program.finish(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_step_in_peace_and_the_process_with_0(start: Starter, sent: signal.Signals) -> None:
+    program = start("slow")
+    until(lambda: program.notes().count("begin") >= 2)
+    code, out, events = program.finish(sent)
+    notes = program.notes()
+    assert (code, out) == (0, "")
+    assert (notes.count("begin"), notes[-2:]) == (notes.count("end"), ["end", "close"])
+    assert [event["event"] for event in events] == ["worker_started", "worker_stopped"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "label"),
+    [("integrity", 1, "fork"), ("config", 2, "config.setting"), ("defect", 1, "defect")],
+)
+def test_a_crash_is_one_line_and_an_exit_code_and_closes_what_was_open(
+    start: Starter, mode: str, code: int, label: str
+) -> None:
+    program = start(mode)
+    exit_code, out, events = program.finish()
+    assert (exit_code, out) == (code, "")
+    assert [event["event"] for event in events] == ["worker_started", "worker_crashed"]
+    assert events[1]["code"] == label
+    assert ("exception" in events[1]) is (mode == "defect")
+    assert program.notes() == ["open", "close"]
+
+
+def test_passing_faults_are_retried_and_counted_and_nothing_is_left_behind(start: Starter) -> None:
+    program = start("flaky")
+    until(lambda: "end" in program.notes())
+    assert 'bkdms_worker_retries_total{code="kafka"} 2.0' in program.get("/metrics")[2]
+    code, _, events = program.finish(signal.SIGTERM)
+    assert code == 0
+    assert [event["after_s"] for event in events if event["event"] == "retrying"] == [0.2, 0.4]
+    # Nothing is left outside the worker's folder, and no file in it.
+    assert {path.name for path in program.folder.iterdir()} == {"tls", "w", "ports.json", "notes", "data"}
+    assert not [path for path in (program.folder / "data").rglob("*") if path.is_file()]

@@ -1,0 +1,63 @@
+"""A worker for tests of the runtime: ``run_loop MODE PORT FOLDER``; what is done goes to ``FOLDER/notes``."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+from pipeline.adapters.kafka import KafkaConnection
+from pipeline.adapters.tls import TlsFiles
+from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
+from pipeline.core.errors import ConfigError, IntegrityError, TransientError
+from pipeline.telemetry import logs
+
+CRASHES = {
+    "integrity": IntegrityError("two certificates at height 7; run bkdms verify", code="fork"),
+    "config": ConfigError("set this", code="config.setting"),
+    "defect": ZeroDivisionError("a defect"),
+}
+
+
+class NotingLoop:
+    """Writes down what is done with it, and behaves as its mode says."""
+
+    def __init__(self, mode: str, notes: Path) -> None:
+        self._mode, self._notes = mode, notes
+        self._steps = 0
+
+    @property
+    def is_ready(self) -> bool:
+        return self._steps > 0
+
+    async def open(self) -> None:
+        self._note("open")
+
+    async def step(self) -> None:
+        self._steps += 1
+        if self._mode in CRASHES:
+            raise CRASHES[self._mode]
+        if self._mode == "flaky" and self._steps <= 2:
+            raise TransientError("the broker is away", code="kafka")
+        self._note("begin")
+        await asyncio.sleep(0.5 if self._mode == "slow" else 0.05)
+        self._note("end")
+
+    async def close(self) -> None:
+        self._note("close")
+
+    def _note(self, what: str) -> None:
+        with self._notes.open("a") as file:
+            file.write(f"{what}\n")
+
+
+def main() -> int:
+    mode, port, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+    logs.configure("info")
+    tls = TlsFiles(folder / "tls/ca.pem", folder / "w/certificate.pem", folder / "w/key.pem")
+    options = WorkerOptions(
+        "w", "127.0.0.1", port or None, KafkaConnection("127.0.0.1:1", tls, "w"), folder / "data"
+    )
+    return run_worker(lambda: LoopService(NotingLoop(mode, folder / "notes")), options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
