@@ -12,16 +12,15 @@ from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPa
 from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.adapters.tls import TlsFiles
-from pipeline.core import avro
-from pipeline.core.checkpoint import Checkpoint, cosign
+from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.errors import BkdmsError
 from pipeline.core.signing import Signer
 from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing, Received
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
+from pipeline.services.accounting.votes import Candidate, vote_message
 from pipeline.services.signatures import SignaturePool
-from schemas import schema
 from tests.support.world import World
 
 
@@ -91,18 +90,9 @@ class ChainRig:
         genesis, signer = self.world.genesis, self.world.node_signers[name]
         votes = []
         for height in range(1, 4):
-            lie = Checkpoint(genesis.origin, 3 * height, height.to_bytes(32, "big"))
-            line = cosign(lie, name, signer, 1).as_note_signature()
-            fields = {
-                "chain": genesis.chain,
-                "height": height,
-                "block_hash": lie.root,
-                "tree_size": lie.size,
-                "root": lie.root,
-                "node": name,
-                "signatures": [line.key_id + line.signature],
-            }
-            value = avro.frame(schema("Cosignature"), avro.encode(schema("Cosignature"), fields))
+            root = height.to_bytes(32, "big")
+            lie = Candidate(height, root, Checkpoint(genesis.origin, 3 * height, root))
+            value = vote_message(genesis.chain, lie, name, signer, 1)
             votes.append(Outgoing(self.topics.cosignatures, value, name.encode(), genesis.partition))
         await self.producer.send(votes)
 

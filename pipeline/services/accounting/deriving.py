@@ -10,7 +10,7 @@ from pipeline.core.packet import Packet
 from pipeline.core.state import START
 from pipeline.ports import Outgoing, Received, SignedBlock
 from pipeline.services.accounting.memory import NodeMemory
-from pipeline.services.accounting.votes import vote_message
+from pipeline.services.accounting.votes import Candidate, vote_message
 from pipeline.telemetry import node_metrics as metrics
 
 _FETCH_RECORDS = 2000
@@ -102,8 +102,10 @@ class Deriving:
     def _signed(self, derived: Derived) -> SignedBlock:
         memory = self._memory
         now_s = memory.links.clock.now_ms() // 1000
-        message = vote_message(memory.genesis, derived, memory.identity.name, memory.identity.signer, now_s)
-        return SignedBlock(derived.block.header.height, derived.block.hash, message)
+        height, identity = derived.block.header.height, memory.identity
+        candidate = Candidate(height, derived.block.hash, derived.checkpoint)
+        message = vote_message(memory.genesis.chain, candidate, identity.name, identity.signer, now_s)
+        return SignedBlock(height, derived.block.hash, message)
 
     def _vote(self, signed: SignedBlock) -> Outgoing:
         memory = self._memory

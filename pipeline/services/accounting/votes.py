@@ -41,24 +41,28 @@ class VoteOutcome(Enum):
     DIVERGENT = "divergent"
 
 
-def vote_message(genesis: Genesis, derived: Derived, node: str, signer: Signer, timestamp: int) -> bytes:
-    """Return the framed cosignature message of a node for a derived block; time in seconds."""
-    line = cosign(derived.checkpoint, node, signer, timestamp).as_note_signature()
-    return avro.frame(
-        _COSIGNATURE,
-        avro.encode(
-            _COSIGNATURE,
-            {
-                "chain": genesis.chain,
-                "height": derived.block.header.height,
-                "block_hash": derived.block.hash,
-                "tree_size": derived.checkpoint.size,
-                "root": derived.checkpoint.root,
-                "node": node,
-                "signatures": [line.key_id + line.signature],
-            },
-        ),
-    )
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What a vote is about: a height, the hash of the block there, the checkpoint after it."""
+
+    height: int
+    block_hash: bytes
+    checkpoint: Checkpoint
+
+
+def vote_message(chain: bytes, about: Candidate, node: str, signer: Signer, timestamp: int) -> bytes:
+    """Return the framed cosignature message of a node; time in seconds."""
+    line = cosign(about.checkpoint, node, signer, timestamp).as_note_signature()
+    fields = {
+        "chain": chain,
+        "height": about.height,
+        "block_hash": about.block_hash,
+        "tree_size": about.checkpoint.size,
+        "root": about.checkpoint.root,
+        "node": node,
+        "signatures": [line.key_id + line.signature],
+    }
+    return avro.frame(_COSIGNATURE, avro.encode(_COSIGNATURE, fields))
 
 
 def parse_vote(chain: bytes, value: bytes | None) -> Vote | None:
