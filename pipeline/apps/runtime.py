@@ -73,8 +73,6 @@ class Loop(Protocol):
 class LoopService(mode.Service):
     """Runs a loop until the worker stops: steps end in peace, passing faults are retried, others crash."""
 
-    logger = _MODE_LOGGER
-
     def __init__(self, loop: Loop, **service: Any) -> None:
         self._work = loop
         self._task: asyncio.Task[None] | None = None
@@ -105,7 +103,6 @@ class LoopService(mode.Service):
                 _log.warning("step_cut_short", after_s=DRAIN_TIMEOUT_S)
                 self._task.cancel()
                 await asyncio.wait({self._task})
-        metrics.WORKER_READY.set(0)
         with contextlib.suppress(TransientError):
             await self._work.close()
 
@@ -121,7 +118,6 @@ class LoopService(mode.Service):
             await action()
         except (TransientError, ConflictError) as error:
             metrics.WORKER_RETRIES.labels(error.code).inc()
-            metrics.WORKER_READY.set(0)
             self._back_off_s = min(_LONGEST_BACK_OFF_S, 2 * self._back_off_s or _FIRST_BACK_OFF_S)
             _log.warning("retrying", code=error.code, reason=str(error), after_s=self._back_off_s)
             self._stepped_s = time.monotonic()
@@ -129,7 +125,6 @@ class LoopService(mode.Service):
             return False
         self._back_off_s = 0.0
         self._stepped_s = time.monotonic()
-        metrics.WORKER_READY.set(self._work.is_ready)
         return True
 
 
@@ -170,6 +165,7 @@ def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptio
 
     async def start_service() -> None:
         running.append(service_factory())
+        running[0].log.logger = _MODE_LOGGER
         await app.add_runtime_dependency(running[0])
         _log.info("worker_started", worker=options.name, metrics_port=options.metrics_port)
 
@@ -212,6 +208,7 @@ def _application(options: WorkerOptions) -> faust.App:
 def _add_pages(app: faust.App, running: list[mode.Service]) -> None:
     @app.page("/metrics", name="metrics")
     async def metrics_page(view: web.View, _request: web.Request) -> web.Response:
+        metrics.WORKER_READY.set(_is_ready(running))
         return view.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.page("/health/live", name="live")
@@ -221,8 +218,12 @@ def _add_pages(app: faust.App, running: list[mode.Service]) -> None:
 
     @app.page("/health/ready", name="ready")
     async def ready(view: web.View, _request: web.Request) -> web.Response:
-        is_ready = bool(running) and all(getattr(s, "is_ready", s.started) for s in running)
+        is_ready = _is_ready(running)
         return view.json({"ready": is_ready}, status=200 if is_ready else 503)
+
+
+def _is_ready(running: list[mode.Service]) -> bool:
+    return bool(running) and all(getattr(service, "is_ready", service.started) for service in running)
 
 
 def _exit_code(crash: BaseException | None, name: str) -> int:
