@@ -77,6 +77,8 @@ def create_api(parts: ApiParts) -> FastAPI:
         yield
         stop.set()
         await following
+        await parts.follower.close()
+        await parts.blocks.close()
 
     app = FastAPI(
         title="bkdms",

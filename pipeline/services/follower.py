@@ -131,6 +131,10 @@ class Follower:
         self._check_end()
         return len(records)
 
+    async def close(self) -> None:
+        """Leave the broker; no step is under way."""
+        await self._reader.close()
+
     def _take(self, records: Sequence[Received]) -> None:
         batch = self._apply_checked(records)
         for skipped in batch.skipped:

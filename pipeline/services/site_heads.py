@@ -46,6 +46,9 @@ class LedgerView(Protocol):
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Give one consistent look at the last block and everything before it."""
 
+    def close(self) -> None:
+        """Close the files."""
+
 
 def site_head(chain: bytes, view: Snapshot, name: SiteName) -> SiteHeadDocument | None:
     """Return the head document of a site, without packet bytes, or None where the ledger has not enrolled it."""

@@ -3,6 +3,7 @@
 ``MemoryReader`` and ``MemoryProducer`` are the ports of one topic and refuse what Kafka would refuse.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.ports import Outgoing, Received
 from tests.support.world import NOW_MS, PERIOD_MS, TestSite, World, control_value, packet_value
+
+_LONGEST_WAIT_MS = 10
 
 
 class Chain:
@@ -102,6 +105,8 @@ class MemoryReader:
         values = topic.values[self._next : self._next + max_records]
         found = [Received(topic.name, 0, self._next + i, NOW_MS, None, v) for i, v in enumerate(values)]
         self._next += len(found)
+        if not found:
+            await asyncio.sleep(min(timeout_ms, _LONGEST_WAIT_MS) / 1000)
         return found
 
     async def bounds(self) -> tuple[int, int]:

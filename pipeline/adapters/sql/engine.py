@@ -5,11 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, Table, create_engine, event
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
-from pipeline.core.errors import IntegrityError, TransientError
+from pipeline.core.errors import ConfigError, IntegrityError, TransientError
 
 BUSY_TIMEOUT_MS: Final = 10_000
 _FOLDER_MODE: Final = 0o700
@@ -50,6 +50,24 @@ def open_sqlite(path: Path, durable: bool = True) -> Engine:
         connection.exec_driver_sql("BEGIN")
 
     return engine
+
+
+def open_engine(url: str, durable: bool = True) -> Engine:
+    """Open the database of a SQLAlchemy URL; a SQLite file is made where it is missing.
+
+    Raises:
+        ConfigError: the URL is none, or of a database that is not installed (code ``database_url``).
+        TransientError: a SQLite file can't be made (code ``disk``).
+    """
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            return open_sqlite(Path(parsed.database), durable)
+        return create_engine(parsed)
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        raise ConfigError(
+            f"setting store.url: {error}; write sqlite:////path/of/store.sqlite", code="database_url"
+        ) from None
 
 
 @contextmanager

@@ -35,7 +35,9 @@ from pipeline.core.packet import FIRST_PREVIOUS, Packet
 from pipeline.core.receipt import MAX_OFFERS
 from pipeline.core.replica import Extended
 from pipeline.core.state import ChainState
+from pipeline.telemetry.logs import logger
 
+_log = logger(__name__)
 _ONE: Final = 1
 _START: Final = {"one": _ONE, "next_offset": 0}
 _BLOCK_FIELDS: Final = tuple(BlockInfo.__slots__)
@@ -149,6 +151,7 @@ class SqlLedgerView:
     def _start_over(self) -> tuple[ChainState, int]:
         """Forget everything, so that the view is built again from the first block."""
         self.rebuilds += 1
+        _log.warning("view_rebuilt", reason="rows and hash files disagree")
         with transaction(self.engine) as connection:
             clear_state(connection)
             for table in VIEW.sorted_tables:

@@ -1,17 +1,15 @@
-"""``bkdms worker platform``: the smart city platform's worker, put together from the settings."""
+"""``bkdms worker platform``: stores committed packets and publishes observations, inside the platform zone."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine, make_url
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.keystore import SealingKeyFolder
-from pipeline.adapters.sql.engine import open_sqlite
+from pipeline.adapters.sql.engine import open_engine
 from pipeline.adapters.sql.store import SqlPlatformStore
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
@@ -19,63 +17,62 @@ from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
+from pipeline.core.genesis import Genesis
 from pipeline.services.platform import PlatformParts, PlatformWorker
 from pipeline.telemetry import logs
 
-_NAME = "platform"
-_BATCH_BYTES = 1 << 20
 
-
-def open_store(settings: Settings) -> Engine:
-    """Return an engine on the store that the settings name.
+def platform_worker(settings: Settings, genesis: Genesis, connection: KafkaConnection) -> PlatformWorker:
+    """Put a platform worker on Kafka, the store and the key folder of the settings together.
 
     Raises:
-        ConfigError: it is no SQLite file.
+        ConfigError: a setting is wrong, the store is another chain's, or fastavro is not compiled.
+        TransientError: the store can't be opened right now.
     """
-    url = make_url(settings.store.url)
-    if url.get_backend_name() != "sqlite" or not url.database:
-        raise ConfigError("store.url must name a SQLite file, such as sqlite:////var/lib/bkdms/store.sqlite")
-    return open_sqlite(Path(url.database))
+    require_compiled_reader()
+    topics = settings.topics
+    parts = PlatformParts(
+        genesis,
+        KafkaPartitionReader(connection, topics.blocks, genesis.partition),
+        SqlPlatformStore(open_engine(settings.store.url), genesis),
+        IdempotentProducer(connection),
+        topics.observations,
+        SealingKeyFolder(settings.platform.keys_dir).get,
+        SystemClock(),
+    )
+    return PlatformWorker(parts, ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="signatures"))
 
 
 def platform(
     ctx: typer.Context,
     *,
+    name: Annotated[
+        str, typer.Option(help="Name of this worker in logs and at Kafka, and of its folder.")
+    ] = "platform",
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Check committed blocks, open their packets, fill the Table 10-3 store, publish observations.
+    """Check every block, open its packets, fill the Table 10-3 store, and publish the observations.
 
-    It belongs to the platform zone: its store and topic hold plain values. One runs per store; it resumes where
-    the store ends.
+    Needs the platform's sealing keys (platform.keys_dir) and a store (store.url). One runs per store: rows and
+    position are written in one transaction. Ends on Ctrl-C or SIGTERM when the batch in hand is stored.
 
-    Example: bkdms --config bkdms.toml worker platform
+    Example: bkdms --config platform.toml worker platform
     """
     settings = settings_of(ctx)
-    logs.configure(log_level)
-    require_compiled_reader()
+    try:
+        logs.configure(log_level)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     genesis = load_genesis(settings.genesis)
-    bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
-    connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{_NAME}")
-    keys = SealingKeyFolder(settings.platform.keys_dir)
-    engine = open_store(settings)
-
-    def service() -> LoopService:
-        parts = PlatformParts(
-            genesis,
-            KafkaPartitionReader(connection, settings.topics.blocks, genesis.partition),
-            SqlPlatformStore(engine, genesis),
-            IdempotentProducer(connection, max_batch_bytes=_BATCH_BYTES),
-            settings.topics.observations,
-            keys.get,
-            SystemClock(),
-        )
-        return LoopService(PlatformWorker(parts, ThreadPoolExecutor(os.cpu_count() or 1)))
-
+    connection = KafkaConnection(
+        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"
+    )
     options = WorkerOptions(
-        _NAME,
+        name,
         settings.worker.metrics_host,
         settings.worker.metrics_port,
         connection,
-        settings.data_dir / "workers" / _NAME,
+        settings.data_dir / "workers" / name,
     )
-    raise typer.Exit(run_worker(service, options))
+    code = run_worker(lambda: LoopService(platform_worker(settings, genesis, connection)), options)
+    raise typer.Exit(code)

@@ -1,0 +1,159 @@
+"""``bkdms serve``: the HTTP API."""
+
+import logging
+import os
+import signal
+import ssl
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from ipaddress import ip_address
+from typing import Annotated
+
+import typer
+import uvicorn
+from fastapi import FastAPI
+
+from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
+from pipeline.adapters.sql.view import SqlLedgerView
+from pipeline.adapters.tls import server_context
+from pipeline.apps.api import ApiParts, alarm, create_api
+from pipeline.apps.authority import load_genesis
+from pipeline.apps.cli.context import settings_of
+from pipeline.config import ApiSettings, Settings, required
+from pipeline.core.avro import require_compiled_reader
+from pipeline.core.errors import ConfigError
+from pipeline.services.block_source import BlockSource
+from pipeline.services.follower import Follower
+from pipeline.telemetry import logs
+
+_DRAIN_S = 5
+_MAX_CONNECTIONS = 500
+
+
+def api_parts(settings: Settings) -> ApiParts:
+    """Put the API's parts together; its view is in the folder ``api`` of the data folder.
+
+    Raises:
+        ConfigError: a setting is wrong, or another process has the view.
+    """
+    require_compiled_reader()
+    genesis, topics = load_genesis(settings.genesis), settings.topics
+    connection = KafkaConnection(
+        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), "bkdms-api"
+    )
+    view = SqlLedgerView(settings.data_dir / "api", genesis)
+    follower = Follower(
+        genesis,
+        KafkaPartitionReader(connection, topics.blocks, genesis.partition),
+        view,
+        pool=ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="signatures"),
+        alarm=alarm,
+    )
+    blocks = BlockSource(KafkaPartitionReader(connection, topics.blocks, genesis.partition))
+    return ApiParts(genesis, topics, view, follower, blocks)
+
+
+def server_tls(settings: ApiSettings) -> ssl.SSLContext | None:
+    """Return the TLS context to serve with: clients need a certificate where ``api.ca`` is set; None for plain HTTP.
+
+    Raises:
+        ConfigError: the files can't be loaded, or plain HTTP would leave this machine.
+    """
+    if settings.ca is not None:
+        return server_context(settings.tls_files())
+    if settings.certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        try:
+            context.load_cert_chain(settings.certificate, required(settings.key, "api.key"))
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"cannot load api.certificate and api.key: {error}", code="config.tls"
+            ) from None
+        return context
+    if not _is_loopback(settings.host):
+        raise ConfigError(
+            f"setting api.host: {settings.host} can be reached from outside without TLS; "
+            "set api.certificate, api.key and api.ca, or listen on 127.0.0.1",
+            code="config.tls",
+        )
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Server(uvicorn.Server):
+    """A server that ends with exit code 0 when it is told to, as the other workers do."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle SIGTERM and SIGINT while serving, and don't raise them again afterwards."""
+        before = {
+            number: signal.signal(number, self.handle_exit) for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def serve_app(app: FastAPI, host: str, port: int, context: ssl.SSLContext | None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: the address can't be listened on.
+    """
+    server = _Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            ssl_context_factory=None if context is None else (lambda _config, _default: context),
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_MAX_CONNECTIONS,
+            timeout_graceful_shutdown=_DRAIN_S,
+        )
+    )
+    logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # what it says of a failure, we say in one line
+    with suppress(SystemExit):
+        server.run()
+    if not server.started:
+        raise ConfigError(
+            f"can't listen on {host} port {port}: it is in use or not allowed; set api.port",
+            code="config.listen",
+        )
+
+
+def serve(
+    ctx: typer.Context,
+    *,
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Serve site heads with proofs, traces, the chain's head, Avro schemas, health and metrics over HTTP.
+
+    Listens on api.host and api.port, with TLS where api.certificate and api.key are set, and demands client
+    certificates where api.ca is set. Verifies every block itself; holds no key and no plain value.
+
+    Example: bkdms --config api.toml serve
+    """
+    settings = settings_of(ctx)
+    try:
+        logs.configure(log_level)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    context = server_tls(settings.api)
+    parts = api_parts(settings)
+    try:
+        serve_app(create_api(parts), settings.api.host, settings.api.port, context)
+    finally:
+        parts.view.close()
