@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from fastavro import parse_schema
@@ -24,6 +25,11 @@ class Schema:
     id: int
     text: str
     parsed: Any
+
+
+def schema_folder() -> Path:
+    """Return the folder of the schema files, for tools that read them by themselves."""
+    return Path(str(files(__name__).joinpath("avro")))
 
 
 def _definition(name: str) -> dict[str, Any]:

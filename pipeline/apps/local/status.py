@@ -1,10 +1,12 @@
 """What ``bkdms status`` shows: every part, its state, address, lag and heights, read from the parts themselves."""
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from ops.child import ChildState
 from ops.lock import holder
@@ -81,15 +83,20 @@ def _ports(file: Path) -> dict[str, int]:
     return reserve(file, ()) if file.exists() else {}
 
 
+def samples(port: int) -> Iterator[Sample]:
+    """Yield every sample that a worker's metrics page shows now; none where it does not answer."""
+    text = fetch(f"http://{HOST}:{port}/metrics")
+    for family in text_string_to_metric_families(text.decode()) if text else ():
+        yield from family.samples
+
+
 def _figures(port: int) -> tuple[int | None, dict[str, int]]:
     """Return lag in records and heights by stage from a worker's metrics."""
-    text = fetch(f"http://{HOST}:{port}/metrics")
     lag: int | None = None
     heights: dict[str, int] = {}
-    for family in text_string_to_metric_families(text.decode()) if text else ():
-        for sample in family.samples:
-            if sample.name == _HEIGHTS:
-                heights[sample.labels["stage"]] = int(sample.value)
-            elif sample.name.endswith(_LAG_SUFFIX):
-                lag = (lag or 0) + int(sample.value)
+    for sample in samples(port):
+        if sample.name == _HEIGHTS:
+            heights[sample.labels["stage"]] = int(sample.value)
+        elif sample.name.endswith(_LAG_SUFFIX):
+            lag = (lag or 0) + int(sample.value)
     return lag, heights
