@@ -123,20 +123,18 @@ def _show(found: StackStatus) -> None:
     if found.process is None:
         say(f"nothing runs in {found.data_dir}; start it with: bkdms up --data-dir {found.data_dir}")
         return
-    table = Table(title=f"bkdms in {found.data_dir}, process {found.process}")
-    for column in ("part", "state", "pid", "restarts", "CPU s", "address", "lag", "heights"):
-        table.add_column(column)
+    say(f"bkdms in {found.data_dir}, process {found.process}")
+    console = Console()
+    parts = Table(*("part", "state", "restarts", "CPU s", "address", "lag"))
     for part in found.parts:
-        heights = " ".join(f"{stage}={height}" for stage, height in part.heights.items())
         lag = "" if part.lag is None else str(part.lag)
-        table.add_row(
-            part.name,
-            part.state,
-            str(part.pid or ""),
-            str(part.restarts),
-            f"{part.cpu_seconds:.1f}",
-            part.address,
-            lag,
-            heights,
-        )
-    Console().print(table)
+        figures = (str(part.restarts), f"{part.cpu_seconds:.1f}", part.address, lag)
+        parts.add_row(part.name, part.state, *figures)
+    console.print(parts)
+    stages = list(dict.fromkeys(stage for part in found.parts for stage in part.heights))
+    heights = Table("heights", *stages)
+    for part in found.parts:
+        if part.heights:
+            heights.add_row(part.name, *(str(part.heights.get(stage, "")) for stage in stages))
+    if stages:
+        console.print(heights)

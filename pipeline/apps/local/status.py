@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from ops.child import ChildState
+from ops.child import ChildState, ChildStatus
 from ops.lock import holder
 from ops.ports import HOST, reserve
 from ops.supervisor import read_children
@@ -69,7 +70,7 @@ def read_status(data_dir: Path) -> StackStatus:
                 child.state.value,
                 child.pid,
                 child.restarts,
-                child.cpu_seconds,
+                _cpu_seconds(child),
                 f"{HOST}:{port}" if port else "",
                 lag,
                 heights,
@@ -77,6 +78,15 @@ def read_status(data_dir: Path) -> StackStatus:
             )
         )
     return StackStatus(str(data_dir), process, tuple(parts))
+
+
+def _cpu_seconds(child: ChildStatus) -> float:
+    """Return the CPU time of a child by now; what its supervisor wrote down is older."""
+    try:
+        times = psutil.Process(child.pid).cpu_times() if child.pid else None
+    except psutil.Error:
+        times = None
+    return max(child.cpu_seconds, times.user + times.system) if times else child.cpu_seconds
 
 
 def _ports(file: Path) -> dict[str, int]:
