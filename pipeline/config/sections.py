@@ -144,6 +144,16 @@ class SiteSettings(Section):
     key: FilePath = Field(description="file of the site's signing key")
     access: FilePath = Field(description="file with the registrar's answer to the access request")
     spool: FilePath = Field(description="file of the spool of records that are not yet committed")
+    spool_key: FilePath = Field(description="file of the spool's key, in another folder than the spool")
+    spool_limit_mb: int = Field(1024, ge=16, description="megabytes of spool at which collecting pauses")
+    packet_records: int = Field(500, ge=1, le=4096, description="records at which a packet is full")
+    linger_ms: int = Field(5_000, ge=0, description="milliseconds that a record waits for its packet to fill")
+    head_poll_ms: int = Field(
+        2_000, ge=50, description="milliseconds between questions for the committed head"
+    )
+    resend_after_ms: int = Field(
+        60_000, ge=1_000, description="milliseconds without progress after which packets are sent again"
+    )
     source: FilePath | None = Field(None, description="CSV file with the measurements")
     mapping: dict[str, Any] = Field(default_factory=dict, description="how the source's columns are read")
 

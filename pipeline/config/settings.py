@@ -80,6 +80,7 @@ class Settings(BaseSettings):
                 "key": data_dir / "site" / "key.json",
                 "access": data_dir / "site" / "access.json",
                 "spool": data_dir / "site" / "spool.sqlite",
+                "spool_key": data_dir / "site" / "keys" / "spool.key",
             },
         }
         placed = {"genesis": data_dir / "chain" / "genesis.json", **values}

@@ -98,13 +98,17 @@ def normalised(number: int) -> NormalisedRecord:
 
 
 class SiteLedger:
-    """``Producer`` and ``HeadSource`` over a real chain of the given, enrolled sites."""
+    """``Producer`` and ``HeadSource`` over a real chain of the given, enrolled sites.
+
+    ``admitted`` are the numbers of all admitted packets, in the order of the chain log.
+    """
 
     def __init__(self, *sites: TestSite, chain: Chain | None = None) -> None:
         self.chain = chain or Chain()
         self.sites = {site.name: site for site in sites}
         self.chain.enrol(*sites)
         self.outcomes: list[Outcome] = []
+        self.admitted: list[int] = []
         self.sent: list[bytes] = []
         self.kafka_away = self.api_away = False
         self.commits_when_asked = False
@@ -130,6 +134,8 @@ class SiteLedger:
         after = self.chain.deriver.state.tables.positions.get(packet.site)
         outcome = Outcome.ADMITTED if before != after else Outcome.DUPLICATE
         self.outcomes.append(outcome)
+        if outcome is Outcome.ADMITTED:
+            self.admitted.extend(opened_numbers(packet, self.sites[packet.site]))
         return outcome
 
     def close_block(self) -> None:

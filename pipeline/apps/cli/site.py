@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.apps.cli.context import emit_json, say, settings_of
+from pipeline.apps.cli.site_run import resync, run, verify
 from pipeline.apps.cli.values import parse_equipment, parse_suite, write_file
 from pipeline.core.errors import ConfigError
 from pipeline.core.keys import Use
@@ -66,6 +67,10 @@ def request(
         return
     say(f"request of {name} is in {output}; the key's fingerprint, for the registrar:")
     print(fingerprint)
+
+
+for command in (run, resync, verify):
+    site.command()(command)
 
 
 def _mapped_indicators(settings: "SiteSettings") -> list[str]:

@@ -1,0 +1,116 @@
+"""A site's agent put together from the settings: source, spool, Kafka, API, keys and the registrar's answer."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from secrets import SystemRandom
+
+from connectors.mapping import read_mapping
+from connectors.sources.csv_source import CsvSource
+from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.head_client import HttpHeadSource
+from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection
+from pipeline.adapters.keystore import load_signer
+from pipeline.adapters.spool import SqliteSpool, load_spool_key
+from pipeline.adapters.tls import client_context
+from pipeline.apps.authority import load_genesis
+from pipeline.apps.cli.values import read_file
+from pipeline.config import Settings, required
+from pipeline.config.sections import SiteSettings
+from pipeline.core.avro import require_compiled_reader
+from pipeline.core.batching import Batching, Terms
+from pipeline.core.delivery import Patience
+from pipeline.core.errors import ConfigError
+from pipeline.core.genesis import Genesis
+from pipeline.core.keys import Use
+from pipeline.core.signing import Signer
+from pipeline.services.access import AccessAnswer, read_answer
+from pipeline.services.site_agent import Collecting, Pace, Retry, SiteAgent, SiteParts
+from pipeline.telemetry.logs import logger
+
+_FIRST_RETRY_S = 0.5
+_LONGEST_RETRY_S = 60.0
+_LONGEST_RESEND_MS = 15 * 60_000
+_MEGABYTE = 1_000_000
+
+
+def site_terms(site: SiteSettings, genesis: Genesis, answer: AccessAnswer, signer: Signer) -> Terms:
+    """Return what the registrar's answer settles for this site: suite and platform's key.
+
+    Raises:
+        ConfigError: the answer is for another site or key, or its offered keys have run out.
+    """
+    name = site.name()
+    if answer.site != name:
+        raise ConfigError(f"{site.access} is the answer for {answer.site}, not {name}; put this site's there")
+    if answer.site_key != signer.public.fingerprint:
+        raise ConfigError(
+            f"{site.access} is the answer for another signing key than {site.key}; "
+            "run 'bkdms site request' and have it approved"
+        )
+    now_ms = SystemClock().now_ms()
+    for suite in answer.suites:
+        offer = answer.offer_for(suite)
+        if offer is not None and now_ms <= offer.valid_to:
+            limit = genesis.contract.max_packet
+            return Terms(genesis.chain, name, site.module_id, suite, (offer.key,), limit)
+    raise ConfigError(
+        f"{site.access} offers no key of the platform that is still valid; ask the registrar for a new answer"
+    )
+
+
+def site_pace(site: SiteSettings) -> Pace:
+    """Return the pace that the settings ask for."""
+    return Pace(
+        batching=Batching(max_records=site.packet_records, linger_ms=site.linger_ms),
+        collecting=Collecting(budget_bytes=site.spool_limit_mb * _MEGABYTE),
+        patience=Patience(site.resend_after_ms, max(site.resend_after_ms, _LONGEST_RESEND_MS)),
+        head_poll_s=site.head_poll_ms / 1000,
+    )
+
+
+def spread(delay: float) -> float:
+    """Return a delay between a half and the whole of the given one, so that sites don't move in step."""
+    return SystemRandom().uniform(delay / 2, delay)
+
+
+@asynccontextmanager
+async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
+    """Open everything that a site's agent needs, and close it at the end. Several may be open in one process.
+
+    Raises:
+        ConfigError: a setting or file is missing or wrong, or the spool is in use.
+    """
+    require_compiled_reader()
+    site, genesis = settings.site, load_genesis(settings.genesis)
+    signer = load_signer(site.key, Use.SITE)
+    terms = site_terms(site, genesis, read_answer(read_file(site.access), genesis), signer)
+    source = CsvSource(required(site.source, "site.source"), read_mapping(site.mapping, "site.mapping"))
+    source.check()
+    url = required(settings.api.url, "api.url")
+    client_id = f"bkdms-site-{terms.site}"
+    connection = KafkaConnection(
+        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), client_id
+    )
+    heads = HttpHeadSource(url, client_context(settings.api.tls_files()))
+    producer = IdempotentProducer(connection)
+    spool = SqliteSpool(site.spool, load_spool_key(site.spool_key, site.spool), terms.binding)
+    parts = SiteParts(
+        genesis=genesis,
+        terms=terms,
+        signer=signer,
+        source=source,
+        spool=spool,
+        producer=producer,
+        heads=heads,
+        clock=SystemClock(),
+        log=logger(__name__).bind(site=str(terms.site)),
+        random=os.urandom,
+        topic=settings.topics.packets,
+    )
+    try:
+        yield SiteAgent(parts, Retry(_FIRST_RETRY_S, _LONGEST_RETRY_S, spread), site_pace(site))
+    finally:
+        await producer.close()
+        await heads.close()
+        spool.close()
