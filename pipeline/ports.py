@@ -86,6 +86,9 @@ class GroupReader(Protocol):
     async def release(self, partition: int) -> None:
         """Fetch from a held partition again."""
 
+    def appended(self) -> dict[int, int]:
+        """Return end offsets of partitions held, as last heard of: what lies below was appended before now."""
+
     async def lag(self) -> dict[int, int]:
         """Return end offset minus committed offset of each partition held."""
 

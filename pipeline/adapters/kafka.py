@@ -140,8 +140,10 @@ class KafkaPartitionReader:
         try:
             with kafka_errors(f"asking for the bounds of {self._at.topic}"):
                 consumer = await self._open()
-                first = await consumer.beginning_offsets([self._at])
-                last = await consumer.end_offsets([self._at])
+                # Together, because each waits for the fetch under way on the same connection.
+                first, last = await asyncio.gather(
+                    consumer.beginning_offsets([self._at]), consumer.end_offsets([self._at])
+                )
         except TransientError:
             await self.close()
             raise

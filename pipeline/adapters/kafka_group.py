@@ -117,6 +117,14 @@ class KafkaGroupReader:
             self._held.discard(partition)
             self._consumer.resume(TopicPartition(self._topic, partition))
 
+    def appended(self) -> dict[int, int]:
+        """Return end offsets of partitions held, as last heard of: what lies below was appended before now."""
+        consumer = self._consumer
+        if consumer is None:
+            return {}
+        ends = {at.partition: consumer.highwater(at) for at in consumer.assignment()}
+        return {partition: end for partition, end in ends.items() if end is not None}
+
     async def lag(self) -> dict[int, int]:
         """Return end offset minus committed offset of each partition held; it is a metric, too.
 

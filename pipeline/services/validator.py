@@ -94,6 +94,7 @@ class Validator:
         self._batch_records = batch_records
         self._monotonic_s = monotonic_s
         self._held: dict[int, float] = {}
+        self._covered: dict[int, int] = {}
         self._lag_due_s = 0.0
         self._is_open = False
 
@@ -188,10 +189,17 @@ class Validator:
         return asyncio.create_task(self._pool.check(pairs))
 
     async def _reconsider(self, doubtful: Sequence[_Item]) -> None:
-        """Judge again what looks unregistered, by the registrations as they are by now."""
+        """Judge again what looks unregistered, by all registrations that were there when it was appended.
+
+        One look at the end of the registrations covers every record appended before, so a flood costs few.
+        """
         if not doubtful:
             return
-        await self._registrations.catch_up(_CATCH_UP_TIMEOUT_S)
+        ends = _next_offsets(doubtful)
+        if any(end > self._covered.get(partition, 0) for partition, end in ends.items()):
+            appended = ends | self._reader.appended()
+            await self._registrations.catch_up(_CATCH_UP_TIMEOUT_S)
+            self._covered |= appended
         for item in doubtful:
             if item.packet is not None:
                 item.verdict = self._registrations.directory.look_up(item.packet, item.record.time_ms)

@@ -1,7 +1,7 @@
 """A faulty producer and a consumer group's member over lists; both assert what the real ones can't."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -78,8 +78,7 @@ class FakeGroupReader:
         self.committed = dict.fromkeys(self.logs, 0)
         self.faults = deque(faults)
         self.held: dict[int, int] = {}
-        self.on_fetch: Callable[[], None] = lambda: None
-        self._producer = producer
+        self._producer, self._topic = producer, topic
         self._positions = dict.fromkeys(self.logs, 0)
         self._batch: dict[int, int] | None = None
         self.is_closed = False
@@ -89,10 +88,14 @@ class FakeGroupReader:
         """Whether everything is committed."""
         return all(self.committed[number] == len(log) for number, log in self.logs.items())
 
+    def append(self, partition: int, value: bytes) -> None:
+        """Let one more record arrive."""
+        values = [record.value for record in self.logs[partition]]
+        self.logs[partition] = received([*values, value], self._topic, partition)
+
     async def fetch(self, max_records: int, timeout_ms: int) -> list[Received]:
         assert self._batch is None, "the batch before was neither committed nor rewound"
         assert timeout_ms > 0
-        self.on_fetch()
         found: list[Received] = []
         starts = dict(self._positions)
         for number, log in self.logs.items():
@@ -132,6 +135,9 @@ class FakeGroupReader:
 
     async def release(self, partition: int) -> None:
         del self.held[partition]
+
+    def appended(self) -> dict[int, int]:
+        return {number: len(log) for number, log in self.logs.items()}
 
     async def lag(self) -> dict[int, int]:
         return {number: len(log) - self.committed[number] for number, log in self.logs.items()}

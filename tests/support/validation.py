@@ -13,7 +13,7 @@ from pipeline.services.validator import Validator
 from schemas import schema
 from tests.support.chain import MemoryReader, MemoryTopic
 from tests.support.kafka_fakes import FakeGroupReader, FakeProducer, Fault, read_rejection
-from tests.support.world import NOW_MS, TestSite, World
+from tests.support.world import NOW_MS, TestSite, World, packet_value
 
 TOPICS = Topics()
 MAX_STEPS = 200
@@ -50,6 +50,13 @@ def registration_value(world: World, control: bytes, height: int, entry: int = 0
     }
     kind = schema("SiteRegistration")
     return avro.frame(kind, avro.encode(kind, fields | changes))
+
+
+def changed_packet(site: TestSite, **changes: object) -> bytes:
+    """Return a packet of a site, encoded again with other fields; its signature no longer fits."""
+    fields = avro.decode(schema("Packet"), site.packet(advance=False))
+    assert fields is not None
+    return packet_value(avro.encode(schema("Packet"), fields | changes))
 
 
 def enrolments(world: World, sites: Sequence[TestSite]) -> list[bytes]:

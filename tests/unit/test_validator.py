@@ -20,20 +20,13 @@ from pipeline.services.rate_limit import Rate, RateLimit
 from schemas import schema
 from tests.support.chain import MemoryReader, MemoryTopic
 from tests.support.kafka_fakes import Fault, read_rejection
-from tests.support.validation import TOPICS, Bench, TestClock, enrolments, registration_value
+from tests.support.validation import TOPICS, Bench, TestClock, changed_packet, enrolments, registration_value
 from tests.support.world import NOW_MS, TestSite, World, control_value, packet_value, secret
 
 
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-def changed(site: TestSite, **changes: object) -> bytes:
-    """Return a packet of a site, encoded again with other fields; its signature no longer fits."""
-    fields = avro.decode(schema("Packet"), site.packet(advance=False))
-    assert fields is not None
-    return packet_value(avro.encode(schema("Packet"), fields | changes))
 
 
 def sealed(site: TestSite, sequence: int, time_ms: int) -> bytes:
@@ -94,16 +87,16 @@ BAD_VALUES: dict[str, tuple[Callable[[World, TestSite], bytes | None], Outcome]]
     "trailing bytes": (lambda _w, s: packet_value(s.packet()) + b"\0", Outcome.MALFORMED),
     "an over-long integer": (lambda _w, s: packet_value(b"\x82\x00" + s.packet()[1:]), Outcome.MALFORMED),
     "an array bomb": (lambda _w, s: packet_value(array_bomb(s.packet())), Outcome.MALFORMED),
-    "year 1": (lambda _w, s: changed(s, collected_from=-62_135_596_800_000), Outcome.OUT_OF_RANGE),
-    "year 10000": (lambda _w, s: changed(s, collected_to=MAX_TIME_MS + 1), Outcome.OUT_OF_RANGE),
-    "sequence 0": (lambda _w, s: changed(s, sequence=0), Outcome.OUT_OF_RANGE),
-    "suite 99": (lambda _w, s: changed(s, suite=99), Outcome.OUT_OF_RANGE),
-    "another chain": (lambda _w, s: changed(s, chain=bytes(32)), Outcome.WRONG_CHAIN),
+    "year 1": (lambda _w, s: changed_packet(s, collected_from=-62_135_596_800_000), Outcome.OUT_OF_RANGE),
+    "year 10000": (lambda _w, s: changed_packet(s, collected_to=MAX_TIME_MS + 1), Outcome.OUT_OF_RANGE),
+    "sequence 0": (lambda _w, s: changed_packet(s, sequence=0), Outcome.OUT_OF_RANGE),
+    "suite 99": (lambda _w, s: changed_packet(s, suite=99), Outcome.OUT_OF_RANGE),
+    "another chain": (lambda _w, s: changed_packet(s, chain=bytes(32)), Outcome.WRONG_CHAIN),
     "an unknown site": (lambda w, _s: packet_value(w.site(9).packet()), Outcome.UNKNOWN_SITE),
-    "a key of another site": (lambda _w, s: changed(s, site_key=bytes(32)), Outcome.WRONG_KEY),
-    "a suite not enrolled": (lambda _w, s: changed(s, suite=int(Suite.XWING)), Outcome.SUITE_REFUSED),
-    "a forged signature": (lambda _w, s: changed(s, signature=bytes(64)), Outcome.BAD_SIGNATURE),
-    "changed data": (lambda _w, s: changed(s, encrypted_kpi_data=bytes(300)), Outcome.BAD_SIGNATURE),
+    "a key of another site": (lambda _w, s: changed_packet(s, site_key=bytes(32)), Outcome.WRONG_KEY),
+    "a suite not enrolled": (lambda _w, s: changed_packet(s, suite=int(Suite.XWING)), Outcome.SUITE_REFUSED),
+    "a forged signature": (lambda _w, s: changed_packet(s, signature=bytes(64)), Outcome.BAD_SIGNATURE),
+    "changed data": (lambda _w, s: changed_packet(s, encrypted_kpi_data=bytes(300)), Outcome.BAD_SIGNATURE),
 }
 
 
@@ -202,6 +195,28 @@ class LateReader(MemoryReader):
         return await super().bounds()
 
 
+class CountingReader(MemoryReader):
+    """Counts how often it is asked where the topic ends."""
+
+    asked = 0
+
+    async def bounds(self) -> tuple[int, int]:
+        self.asked += 1
+        return await super().bounds()
+
+
+async def test_one_look_at_the_registrations_covers_what_was_appended_before(world: World) -> None:
+    """A flood of unknown sites costs one look, not one a batch; what comes later costs another."""
+    sites = CountingReader(MemoryTopic(TOPICS.sites))
+    values = [packet_value(world.site(n).packet()) for n in range(2, 12)]
+    bench = Bench(world, [], {0: values[:9]}, sites=sites, batch_records=3)
+    await bench.run()
+    assert (len(bench.reasons), sites.asked) == (9, 2)
+    bench.reader.append(0, values[9])
+    await bench.validator.step()
+    assert (len(bench.reasons), sites.asked) == (10, 3)
+
+
 class EndlessReader(MemoryReader):
     """Says that there is one more record than it ever brings, once it has a clock; waiting takes time."""
 
@@ -294,7 +309,7 @@ async def test_one_sites_rate_delays_its_partition_and_drops_nothing(world: Worl
 
 async def test_forged_packets_use_up_nobodys_rate(world: World) -> None:
     site = world.site(1)
-    forged = [changed(site, signature=bytes(64)) for _ in range(50)]
+    forged = [changed_packet(site, signature=bytes(64)) for _ in range(50)]
     genuine = packet_value(site.packet())
     limit = RateLimit(Rate(per_s=1, burst=1))
     bench = Bench(world, enrolments(world, [site]), {0: [*forged, genuine]}, rate=limit)
