@@ -14,6 +14,8 @@ from pipeline.core.errors import ConfigError
 from schemas import Schema
 
 FRAME_BYTES = 5
+# Everything that fastavro raises for bytes that encode nothing; its reader indexes past the end of some inputs.
+DECODE_ERRORS = (EOFError, ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError)
 _MAGIC = 0
 
 
@@ -43,7 +45,7 @@ def decode(schema: Schema, data: bytes) -> dict[str, Any] | None:
         value: dict[str, Any] = fastavro.schemaless_reader(BytesIO(data), schema.parsed, None)  # type: ignore[assignment]
         if encode(schema, value) == data:
             return value
-    except (EOFError, ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError):
+    except DECODE_ERRORS:
         return None
     return None
 

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 
 from pipeline.core import avro
+from pipeline.core.names import MAX_LONG, MAX_TIME_MS
 from pipeline.core.packet import MAX_PACKET_BYTES
 from pipeline.core.sealing import Suite
 from schemas import schema
@@ -46,6 +47,7 @@ class Contract:
 
     def __post_init__(self) -> None:
         bounds = {
+            "version": (1, MAX_LONG),
             "period_ms": (100, _DAY_MS),
             "max_packet": (1024, MAX_PACKET_BYTES),
             "max_entries": (1, 100_000),
@@ -59,6 +61,8 @@ class Contract:
                 raise ValueError(f"contract: {name} must be from {low} to {high}")
         if not self.suites or len({term.suite for term in self.suites}) != len(self.suites):
             raise ValueError("contract: suites must name each accepted suite once")
+        if not all(0 <= term.expires_ms <= MAX_TIME_MS for term in self.suites):
+            raise ValueError(f"contract: expires_ms must be from 0 to {MAX_TIME_MS}")
 
     def accepts(self, suite: Suite, time_ms: int) -> bool:
         """Tell whether a suite is accepted at a broker time."""

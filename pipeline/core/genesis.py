@@ -11,12 +11,14 @@ from typing import Any, cast
 from pipeline.core.contract import Contract, SuiteTerm
 from pipeline.core.errors import ConfigError
 from pipeline.core.keys import Algorithm, PublicKey, Use
-from pipeline.core.names import is_text
+from pipeline.core.names import MAX_LONG, is_text
 from pipeline.core.quorum import NodeKey, Policy
-from pipeline.core.sealing import Suite
+from pipeline.core.sealing import SIGNING_ALGORITHM, Suite
 
 _FORMAT = "bkdms-genesis/v1"
 _MAX_GENESIS_BYTES = 1 << 20
+_MAX_TOPIC_CHARS = 249  # Kafka's own limit; headers name the topic
+_SCHEME = "https://"
 RULES_VERSION = 1
 
 
@@ -93,12 +95,14 @@ def parse_genesis(raw: bytes) -> Genesis:
     Raises:
         ConfigError: the file is not a valid genesis; the message names the field.
     """
+    if len(raw) > _MAX_GENESIS_BYTES:
+        raise ConfigError(f"genesis file: more than {_MAX_GENESIS_BYTES} bytes")
     try:
-        document = json.loads(raw[:_MAX_GENESIS_BYTES])
+        document = json.loads(raw)
         genesis = _build(document, raw)
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"genesis file: field {error} is missing or has the wrong type") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"genesis file: {error}") from None
     return genesis
 
@@ -107,23 +111,26 @@ def _build(document: dict[str, Any], raw: bytes) -> Genesis:
     if document["format"] != _FORMAT or document["rules_version"] != RULES_VERSION:
         raise ValueError(f"needs format {_FORMAT} with rules_version {RULES_VERSION}; upgrade bkdms")
     log, roots, url = document["chain_log"], document["roots"], document["url"]
-    if not is_text(url) or not url.startswith("https://") or "+" in url:
+    if not is_text(url) or not url.startswith(_SCHEME) or "+" in url or not url[len(_SCHEME) :].strip("/"):
         raise ValueError("url must be an https:// URL of at most 64 characters without '+'")
+    topic, threshold = log["topic"], _whole(roots["threshold"])
+    if not isinstance(topic, str) or not 0 < len(topic) <= _MAX_TOPIC_CHARS or not topic.isascii():
+        raise ValueError(f"topic must be text of 1 to {_MAX_TOPIC_CHARS} ASCII characters")
     root_keys = tuple(_key(item, Use.ROOT) for item in roots["keys"])
     registrars = tuple(_key(item, Use.REGISTRAR) for item in document["registrars"])
-    if not 1 <= roots["threshold"] <= len(root_keys) or not registrars:
+    if not 1 <= threshold <= len(root_keys) or not registrars:
         raise ValueError("needs at least one registrar and a root threshold within the number of root keys")
     policy = Policy(
         tuple(NodeKey(item["name"], bytes.fromhex(item["ed25519"])) for item in document["nodes"]),
-        document["quorum"],
+        _whole(document["quorum"]),
     )
     return Genesis(
         url,
-        str(log["topic"]),
+        topic,
         _whole(log["partition"]),
         _whole(log["incarnation"]),
         root_keys,
-        roots["threshold"],
+        threshold,
         registrars,
         policy,
         _key(document["log_key"], Use.LOG),
@@ -133,8 +140,8 @@ def _build(document: dict[str, Any], raw: bytes) -> Genesis:
 
 
 def _whole(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"{value!r} is not a whole number")
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_LONG:
+        raise ValueError(f"{value!r} is not a whole number from 0 to 2^63-1")
     return value
 
 
@@ -143,7 +150,10 @@ def _key_fields(key: PublicKey) -> dict[str, str]:
 
 
 def _key(item: dict[str, str], use: Use) -> PublicKey:
-    return PublicKey(use, Algorithm[item["algorithm"].upper()], bytes.fromhex(item["public"]))
+    key = PublicKey(use, Algorithm[item["algorithm"].upper()], bytes.fromhex(item["public"]))
+    if key.algorithm not in SIGNING_ALGORITHM.values():
+        raise ValueError(f"a {key.algorithm.name.lower()} key signs nothing")
+    return key
 
 
 def _contract(item: dict[str, Any]) -> Contract:

@@ -299,7 +299,7 @@ def _decode_records(padded: bytes) -> tuple[bytes, ...] | None:
     """Return the records before zero padding to a multiple of 256, or None where the form differs."""
     try:
         records: Any = fastavro.schemaless_reader(BytesIO(padded), _RECORDS, None)
-    except (EOFError, ValueError, OverflowError):
+    except avro.DECODE_ERRORS:
         return None
     if _pad(bytes(SEED_BYTES) + _encode_records(records))[SEED_BYTES:] != padded:
         return None

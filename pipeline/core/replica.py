@@ -104,8 +104,14 @@ def _if_certified(state: ChainState, block: Block, certificate: bytes, problem: 
         return BlockProblem(
             BlockReason.CERTIFICATE, problem.height, f"{certified.reason}: {certified.detail}"
         )
-    size = certified.checkpoint.size
-    if size != block.header.tree_size or size <= state.head.frontier.size:
+    tree, before = certified.checkpoint, state.head.frontier
+    if problem.reason is BlockReason.UPGRADE:
+        # The next block: the certificate must be of this very block, not one borrowed for a forged header.
+        after = before.extend(block.leaf_hashes)
+        fits = (tree.size, tree.root) == (after.size, after.root())
+    else:
+        fits = tree.size == block.header.tree_size and tree.size > before.size
+    if not fits:
         return BlockProblem(BlockReason.CERTIFICATE, problem.height, "checkpoint is of another tree")
     return problem
 
@@ -132,10 +138,13 @@ def _header_problem(state: ChainState, block: Block) -> BlockProblem | None:
         ("period", lambda: _is_period(state, block)),
         ("part", lambda: header.part == (head.part + 1 if head.period_start == header.period_start else 0)),
         ("source", lambda: _is_source(state, block)),
+        ("entry_count", lambda: header.entry_count <= state.contract.max_entries),
     ]
     for name, holds in checks:
         if not holds():
             return problem(BlockReason.HEADER, f"field {name} does not follow from chain and contract")
+    if len(block.encoded) > state.contract.max_block:
+        return problem(BlockReason.HEADER, f"block of more than {state.contract.max_block} bytes")
     tree: list[tuple[str, Callable[[], bool]]] = [
         ("first_index", lambda: header.first_index == head.frontier.size),
         ("entry_count", lambda: header.entry_count == len(block.entries) > 0),

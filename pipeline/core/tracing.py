@@ -6,6 +6,8 @@ chain's hash and C is an ISO/IEC 7064 MOD 37,36 check character over the rest.
 
 from typing import NamedTuple
 
+from pipeline.core.names import MAX_LONG
+
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CHECK_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _CHAIN_CHARS = 8
@@ -27,8 +29,10 @@ class TracingCode(NamedTuple):
 
 def parse_tracing_code(text: str) -> TracingCode | None:
     """Return the place that a code names, or None for a mistyped or foreign code. Total."""
+    if len(text) > _MAX_CHARS or not text.isascii():
+        return None
     parts = text.strip().upper().split("-")
-    if len(text) > _MAX_CHARS or len(parts) != 4 or not all(parts):
+    if len(parts) != 4 or not all(parts):
         return None
     if any(symbol not in _ALPHABET for part in parts[:3] for symbol in part):
         return None
@@ -36,7 +40,8 @@ def parse_tracing_code(text: str) -> TracingCode | None:
         return None
     chain, height, entry = (_number(part) for part in parts[:3])
     code = TracingCode(chain.to_bytes(5, "big"), height, entry)
-    return code if height >= 1 and str(code) == "-".join(parts) else None
+    in_range = 1 <= height <= MAX_LONG and entry <= MAX_LONG
+    return code if in_range and str(code) == "-".join(parts) else None
 
 
 def _base32(number: int) -> str:
