@@ -134,7 +134,7 @@ async def trace_in_store(
     """Return all that the platform knows of a packet, plain values included, compared with the ledger's own bytes.
 
     ``matches`` tells for each stored field whether the block in the topic says the same: ``packet_bytes`` at the
-    offsets of data recorder, ``check_code``, ``block_recorder``.
+    offsets of data recorder, ``check_code``, ``block_recorder``; ``bytes_match`` says that all do.
 
     Raises:
         TransientError: Kafka or the store are away.
@@ -145,7 +145,24 @@ async def trace_in_store(
     stored = await in_thread(lambda: find(str(code)))
     if stored is None:
         return TraceProblem.NOT_COMMITTED
-    return stored.document | {"matches": await _compare(stored, code, blocks)}
+    matches = await _compare(stored, code, blocks)
+    return (
+        _summary(stored.document)
+        | stored.document
+        | {"matches": matches, "bytes_match": all(matches.values())}
+    )
+
+
+def _summary(document: dict[str, Any]) -> dict[str, Any]:
+    """Return what most people ask for: the code, the site, and the packet's first value."""
+    first = next(iter(document["values"]), {"time": None, "indicator": None, "exact": None})
+    return {
+        "code": document["tracing_code"],
+        "site": f"{document['country']}/{document['city']}/{document['site_id']}",
+        "time": first["time"],
+        "indicator": first["indicator"],
+        "value": first["exact"],
+    }
 
 
 async def _compare(stored: StoredPacket, code: TracingCode, blocks: BlockSource) -> dict[str, bool]:
