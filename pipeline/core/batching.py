@@ -1,7 +1,9 @@
 """Batching at a site: how many spooled records go into the next packet, exactly by size, and when."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pipeline.core import avro
 from pipeline.core.delivery import Backlog, SpooledRecord
@@ -93,11 +95,12 @@ def fitting(terms: Terms, batching: Batching, sequence: int, records: Sequence[S
     A record that alone exceeds the target goes alone; the spool holds none that exceeds the packet limit.
     """
     limit = min(batching.target_bytes, terms.max_packet)
+    surely = limit - _most_around(terms)
     size, low, high = 0, MAX_TIME_MS, 0
     for count, record in enumerate(records[: batching.max_records], 1):
         size += avro.bytes_size(len(record.data))
         low, high = min(low, record.time_ms), max(high, record.time_ms)
-        if count > 1 and packet_size(terms, sequence, (low, high), count, size) > limit:
+        if size > surely and count > 1 and packet_size(terms, sequence, (low, high), count, size) > limit:
             return count - 1
     return min(len(records), batching.max_records)
 
@@ -118,7 +121,22 @@ def packet_size(terms: Terms, sequence: int, times: tuple[int, int], count: int,
     return clear + readers + avro.bytes_size(padded + _TAG_BYTES) + SIGNATURE_BYTES
 
 
-def fits_alone(terms: Terms, record: bytes) -> bool:
-    """Tell whether a record fits into some packet of its own, whatever its sequence and time."""
-    worst = packet_size(terms, MAX_LONG, (MAX_TIME_MS, MAX_TIME_MS), 1, avro.bytes_size(len(record)))
-    return worst <= terms.max_packet
+@lru_cache(maxsize=1024)
+def _most_around(terms: Terms) -> int:
+    """Return the most bytes that a packet takes beyond its records: widest numbers, full padding."""
+    widest = packet_size(terms, MAX_LONG, (MAX_TIME_MS, MAX_TIME_MS), MAX_RECORDS, 0)
+    return widest + _PADDING_BYTES + avro.long_size(MAX_PACKET_BYTES)
+
+
+@lru_cache(maxsize=1024)
+def largest_record(terms: Terms) -> int:
+    """Return the size of the largest encoded record that fits into a packet of its own, bytes.
+
+    It fits whatever the packet's sequence and time are.
+    """
+
+    def overflows(size: int) -> bool:
+        times = (MAX_TIME_MS, MAX_TIME_MS)
+        return packet_size(terms, MAX_LONG, times, 1, avro.bytes_size(size)) > terms.max_packet
+
+    return bisect_left(range(terms.max_packet), True, key=overflows) - 1

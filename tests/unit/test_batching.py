@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.avro import bytes_size
-from pipeline.core.batching import Batching, Terms, due_in_ms, fits_alone, fitting, packet_size
+from pipeline.core.batching import Batching, Terms, due_in_ms, fitting, largest_record, packet_size
 from pipeline.core.delivery import Backlog, SpooledRecord
 from pipeline.core.packet import MAX_PACKET_BYTES, PacketDraft, seal_packet
 from pipeline.core.sealing import Suite
@@ -65,11 +65,14 @@ def test_no_packet_takes_more_records_than_its_limit() -> None:
 
 
 @pytest.mark.parametrize("suite", list(Suite))
-def test_the_largest_record_that_fits_alone_can_be_sealed_and_the_next_one_is_refused(suite: Suite) -> None:
+def test_the_largest_record_that_largest_record_can_be_sealed_and_the_next_one_is_refused(
+    suite: Suite,
+) -> None:
     terms = terms_of(SITES[suite])
-    largest = max(n for n in range(50_000, MAX_PACKET_BYTES) if fits_alone(terms, bytes(n)))
+    largest = largest_record(terms)
     assert sealed_size(suite, 2**62, [largest]) <= MAX_PACKET_BYTES
-    assert not fits_alone(terms, bytes(largest + 1))
+    with pytest.raises(ValueError, match="fewer records"):
+        sealed_size(suite, 2**62, [largest + 256])
 
 
 @pytest.mark.parametrize(

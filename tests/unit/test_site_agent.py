@@ -207,10 +207,9 @@ async def test_collecting_pauses_at_the_budget_and_loses_nothing(tmp_path: Path)
 async def test_a_record_that_no_packet_can_take_is_refused_and_holds_nothing_up(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "pipeline.services.site_agent.collect.fits_alone",
-        lambda _terms, data: data != bench.site.record(3, 1_790_000_000_003),
-    )
+    usual = len(bench.site.record(99))
+    monkeypatch.setattr("pipeline.services.site_agent.collect.largest_record", lambda _terms: usual)
+    bench.source.numbers[3] = 10**9
     status = await bench.agent().run(until_committed=True)
     assert status.totals.rejected == {"record_too_large": 1}
     assert bench.committed == [n for n in range(100) if n != 3]

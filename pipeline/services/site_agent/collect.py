@@ -7,7 +7,7 @@ nor doubles a row. When the spool has reached its budget, reading pauses; nothin
 from collections import Counter
 from dataclasses import dataclass
 
-from pipeline.core.batching import fits_alone
+from pipeline.core.batching import largest_record
 from pipeline.core.delivery import NewRecord
 from pipeline.core.record import encode_record
 from pipeline.services.site_agent.needs import SiteParts, SourceBatch
@@ -64,11 +64,12 @@ class Collector:
     def _encode(self, batch: SourceBatch) -> tuple[list[NewRecord], Counter[str]]:
         records: list[NewRecord] = []
         rejected = Counter(str(refused.reason) for refused in batch.rejected)
+        limit = largest_record(self._terms)
         for found in batch.records:
             record = found.at(self._terms.site)
             data = encode_record(record)
             # A record that no packet can take would hold up everything behind it for ever.
-            if fits_alone(self._terms, data):
+            if len(data) <= limit:
                 records.append(NewRecord(record.time_ms, data))
             else:
                 rejected[RECORD_TOO_LARGE] += 1
