@@ -29,9 +29,11 @@ from pipeline.core.storage import (
 from pipeline.ports import Clock, Outgoing, PartitionReader, Producer
 from pipeline.services.follower import FETCH_TIMEOUT_MS, Follower, Skipped, in_thread
 from pipeline.telemetry import platform_metrics as metrics
+from pipeline.telemetry.logs import logger
 
 PUBLISH_PACKETS: Final = 256
 _LAG_EVERY_S: Final = 5.0
+_log = logger(__name__)
 
 
 class PlatformStore(Protocol):
@@ -201,4 +203,6 @@ class PlatformWorker:
 
 
 def _alarm(skipped: Skipped) -> None:
-    metrics.SKIPPED.labels(skipped.problem.reason.value).inc()
+    reason = skipped.problem.reason.value
+    metrics.SKIPPED.labels(reason).inc()
+    _log.warning("block_skipped", reason=reason, kafka_offset=skipped.kafka_offset)
