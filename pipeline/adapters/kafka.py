@@ -26,6 +26,7 @@ from pipeline.core.errors import ConfigError, IntegrityError, TransientError
 from pipeline.ports import Outgoing, Received
 
 _REQUEST_TIMEOUT_MS = 20_000
+_SEND_TIMEOUT_S = 30
 _CLOSE_TIMEOUT_S = 5
 _FETCH_BYTES = 4 << 20
 _TOO_LARGE_BATCH_BYTES = 64 * 1024  # below the smallest message limit of our topics
@@ -72,7 +73,7 @@ def kafka_errors(doing: str) -> Iterator[None]:
     except UnknownTopicOrPartitionError as error:
         raise ConfigError(f"{doing}: the topic does not exist; 'bkdms up' creates it") from error
     except (KafkaError, ConsumerStoppedError, OSError, TimeoutError) as error:
-        raise TransientError(f"{doing}: {error or type(error).__name__}", code="kafka") from error
+        raise TransientError(f"{doing}: {str(error) or type(error).__name__}", code="kafka") from error
 
 
 class KafkaPartitionReader:
@@ -200,24 +201,29 @@ class IdempotentProducer:
             TransientError: some may be missing or doubled; send the same again from the first on.
         """
         try:
+            # aiokafka itself waits for ever with an idempotent batch that was sent and not acknowledged.
             with kafka_errors("sending"):
-                producer = await self._open()
-                futures = [
-                    await producer.send(
-                        record.topic,
-                        record.value,
-                        key=record.key,
-                        partition=record.partition,
-                        headers=list(record.headers),
-                    )
-                    for record in batch
-                ]
-                for outcome in await asyncio.gather(*futures, return_exceptions=True):
-                    if isinstance(outcome, BaseException):
-                        raise outcome
+                async with asyncio.timeout(_SEND_TIMEOUT_S):
+                    await self._send(batch)
         except BaseException:
             await self._drop()
             raise
+
+    async def _send(self, batch: Sequence[Outgoing]) -> None:
+        producer = await self._open()
+        futures = [
+            await producer.send(
+                record.topic,
+                record.value,
+                key=record.key,
+                partition=record.partition,
+                headers=list(record.headers),
+            )
+            for record in batch
+        ]
+        for outcome in await asyncio.gather(*futures, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def _drop(self) -> None:
         producer, self._producer = self._producer, None

@@ -11,6 +11,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka.structs import ConsumerRecord
 
 from pipeline.adapters.kafka import KafkaConnection, kafka_errors
 from pipeline.core.errors import ConflictError, TransientError
@@ -21,12 +22,15 @@ from pipeline.telemetry.logs import logger
 _SESSION_TIMEOUT_MS: Final = 6_000  # the broker's least: how soon a killed member's partitions move on
 _HEARTBEAT_MS: Final = 2_000
 _REBALANCE_TIMEOUT_MS: Final = 30_000
+_JOIN_PATIENCE_S: Final = 2.0
 _REVOKE_PATIENCE_S: Final = 5.0
 _COMMIT_TIMEOUT_S: Final = 20.0
+_ASK_TIMEOUT_S: Final = 10.0
 _CLOSE_TIMEOUT_S: Final = 5.0
 _FETCH_BYTES: Final = 4 << 20
 
 _log = logger(__name__)
+_Batches = dict[TopicPartition, list[ConsumerRecord]]
 
 
 class KafkaGroupReader:
@@ -54,7 +58,7 @@ class KafkaGroupReader:
         try:
             with kafka_errors(f"reading {self._topic} in group {self._group}"):
                 consumer = await self._open()
-                batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
+                batches = await self._poll(consumer, max_records, timeout_ms)
                 if not batches:
                     return []
                 # No await since the records were taken: a revocation from here on sees the batch.
@@ -131,18 +135,17 @@ class KafkaGroupReader:
         Raises:
             TransientError: Kafka is not there.
         """
-        try:
-            with kafka_errors(f"asking for the end of {self._topic}"):
-                consumer = await self._open()
-                held = list(consumer.assignment())
-                ends = await consumer.end_offsets(held) if held else {}
+        with kafka_errors(f"asking for the end of {self._topic}"):
+            consumer = await self._open()
+            held = consumer.assignment()
+            async with asyncio.timeout(_ASK_TIMEOUT_S):
+                # Asked in any case: an absent Kafka shows in nothing else while we hold no partition.
+                ends = await consumer.end_offsets(list(held) or [TopicPartition(self._topic, 0)])
                 lags = {
                     at.partition: max(0, end - await self._committed_offset(consumer, at.partition))
                     for at, end in ends.items()
+                    if at in held
                 }
-        except TransientError:
-            await self._leave()
-            raise
         metrics.CONSUMER_LAG.clear()
         for partition, records in lags.items():
             metrics.CONSUMER_LAG.labels(self._topic, str(partition)).set(records)
@@ -174,6 +177,16 @@ class KafkaGroupReader:
                 raise
             self._consumer = consumer
         return self._consumer
+
+    @staticmethod
+    async def _poll(consumer: AIOKafkaConsumer, max_records: int, timeout_ms: int) -> _Batches:
+        """Take what is there. A rebalance blocks aiokafka without end; it takes no record before it answers."""
+        try:
+            async with asyncio.timeout(timeout_ms / 1000 + _JOIN_PATIENCE_S):
+                found: _Batches = await consumer.getmany(timeout_ms=timeout_ms, max_records=max_records)
+                return found
+        except TimeoutError:
+            return {}
 
     async def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None

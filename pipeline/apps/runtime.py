@@ -7,6 +7,7 @@ with Kafka clients of its own. ``LoopService`` makes one of anything that opens,
 import asyncio
 import contextlib
 import logging
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -147,6 +148,13 @@ class _Worker(faust.Worker):
     def __init__(self, app: faust.App) -> None:
         super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
         self.spinner = None
+
+    def install_signal_handlers(self) -> None:
+        """Take SIGINT and SIGTERM; not mode's SIGUSR1, which would write local variables, keys too, to the log."""
+        self.loop.add_signal_handler(signal.SIGINT, self._on_sigint)
+        self.loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
+        for ignored in (signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(ignored, signal.SIG_IGN)
 
 
 def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptions) -> int:

@@ -13,6 +13,8 @@ import structlog
 
 # They tell each reconnect and each rebalance; ours tell what came of it.
 _TALKATIVE = ("aiokafka", "asyncio", "aiohttp", "faust", "mode", "httpx", "urllib3")
+_REPEAT_S = 60.0
+_REMEMBERED = 512
 
 
 def configure(level: str = "info", json: bool | None = None) -> None:
@@ -49,10 +51,32 @@ def configure(level: str = "info", json: bool | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *_renderers(as_json)],
         )
     )
+    if logging.getLevelName(level.upper()) != logging.DEBUG:
+        handler.addFilter(_OnceAMinute())
     logging.root.handlers[:] = [handler]
     logging.root.setLevel(level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.root.level, logging.WARNING))
+
+
+class _OnceAMinute(logging.Filter):
+    """Lets each message of a talkative library through once a minute: it tells an absent Kafka ten times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told_s: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record is new enough; the message counts without its arguments."""
+        if not record.name.startswith(_TALKATIVE):
+            return True
+        said = record.name, str(record.msg)
+        if record.created - self._told_s.get(said, -_REPEAT_S) < _REPEAT_S:
+            return False
+        if len(self._told_s) >= _REMEMBERED:
+            self._told_s.clear()
+        self._told_s[said] = record.created
+        return True
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -96,6 +96,7 @@ def test_a_worker_serves_metrics_and_health_and_nothing_else(start: Starter) -> 
 def test_a_signal_ends_the_step_in_peace_and_the_process_with_0(start: Starter, sent: signal.Signals) -> None:
     program = start("slow")
     until(lambda: program.notes().count("begin") >= 2)
+    program.process.send_signal(signal.SIGUSR1)  # would show local variables, if it were listened to
     code, out, events = program.finish(sent)
     notes = program.notes()
     assert (code, out) == (0, "")

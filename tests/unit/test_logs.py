@@ -66,3 +66,14 @@ def test_the_level_is_kept(capsys: pytest.CaptureFixture[str]) -> None:
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="LOUD"):
         logs.configure("loud")
+
+
+def test_a_library_that_repeats_itself_is_heard_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever the arguments; our own events are never held back."""
+    logs.configure("info", json=True)
+    for attempt in range(50):
+        logging.getLogger("aiokafka").error("Unable to connect, attempt %s", attempt)
+        logs.logger("pipeline.x").warning("retrying", attempt=attempt)
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    assert events.count("Unable to connect, attempt 0") == 1
+    assert (len(events), events.count("retrying")) == (51, 50)
