@@ -159,25 +159,25 @@ class SiteAgent:
 
     async def _confirm(self, until_committed: bool) -> None:
         while True:
-            depth = await settled(self._spool.depth)
-            self._show(depth)
-            if until_committed and self._exhausted and depth.records == 0:
-                return
-            if depth.packets == 0:
-                self._waiting_since = None
-                await wait_for_wake(self._sent, self._pace.head_poll_s)
-                continue
             delay = self._jitter(self._pace.head_poll_s)
-            verdict: Verdict | None = None
             try:
+                depth = await settled(self._spool.depth)
+                self._show(depth)
+                if until_committed and self._exhausted and depth.records == 0:
+                    return
+                if depth.packets == 0:
+                    self._waiting_since = None
+                    await wait_for_wake(self._sent, self._pace.head_poll_s)
+                    continue
                 verdict = await self._confirmer.step()
             except TransientError as error:
                 delay = self._failed(self._api_link, error)
             else:
                 self._api_link.works()
                 self._note_verdict(verdict)
-            if not isinstance(verdict, Confirms):
-                await asyncio.sleep(delay)
+                if isinstance(verdict, Confirms):
+                    continue
+            await asyncio.sleep(delay)
 
     def _note_verdict(self, verdict: Verdict) -> None:
         loop_time = asyncio.get_running_loop().time()
