@@ -14,7 +14,7 @@ from ops.signals import interruptible
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.apps.demo.report import Proof, failures, prove, report
 from pipeline.apps.demo.run import Show, make_show, perform
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import BkdmsError, ConfigError
 
 
 def demo(
@@ -41,8 +41,13 @@ def demo(
         try:
             show = make_show(folder, say)
             result = _run(show, keep or folder / "export")
-        finally:
+        except BkdmsError:
+            say(f"the logs of all programs are kept in {folder / 'logs'}")
+            raise
+        except KeyboardInterrupt:
             shutil.rmtree(folder, ignore_errors=True)
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
     broken = failures(result, show)
     if as_json:
         emit_json(result)

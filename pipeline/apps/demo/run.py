@@ -38,7 +38,7 @@ _WITNESS_NODE = "node-1"
 _KILLED_VALIDATOR = "validator-2"
 _FIRST_DATA_HEIGHT = 2
 _POLL_S = 0.5
-_PATIENCE_S = 240
+_PATIENCE_S = 120
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Show:
 def make_show(folder: Path, say: Say) -> Show:
     """Plan a demonstration in a fresh data folder."""
     chain = ChainPlan(DEFAULT_URL, contract=Contract(period_ms=PERIOD_MS))
-    plan = LocalPlan(chain, validators=2, mortal=frozenset({_KILLED_VALIDATOR, _LIAR}))
+    plan = LocalPlan(chain, validators=2)
     return Show(LocalDeployment(folder, plan, is_short_lived=True), say)
 
 
@@ -84,7 +84,7 @@ async def perform(show: Show) -> None:
     await asyncio.to_thread(deployment.stack.supervisor.kill, _KILLED_NODE)
     show.tell(f"{_KILLED_VALIDATOR} is killed for good")
     await asyncio.to_thread(deployment.stack.supervisor.kill, _KILLED_VALIDATOR)
-    await asyncio.to_thread(deployment.stack.supervisor.await_ready, _KILLED_NODE)
+    await asyncio.to_thread(deployment.stack.supervisor.restart, _KILLED_NODE)
     show.tell(f"{_KILLED_NODE} is back; {_LIAR} is replaced by a liar that holds its key")
     await asyncio.to_thread(deployment.stack.supervisor.stop, _LIAR)
     liar = _liar(show)
@@ -103,12 +103,15 @@ async def perform(show: Show) -> None:
     show.sites_report = json.loads((deployment.data_dir / "sites" / "report.json").read_text("utf-8"))
 
 
+def _port(deployment: LocalDeployment, name: str) -> int:
+    return next(program.port for program in deployment.programs() if program.name == name)
+
+
 def _duplicates(deployment: LocalDeployment) -> int:
     """Return how many repeated packets a node that lived all the time has dropped."""
-    port = next(program.port for program in deployment.programs() if program.name == _WITNESS_NODE)
     dropped = (
         sample.value
-        for sample in samples(port)
+        for sample in samples(_port(deployment, _WITNESS_NODE))
         if sample.name == "bkdms_chain_outcomes_total" and sample.labels["outcome"] == "duplicate"
     )
     return int(sum(dropped))

@@ -26,6 +26,8 @@ _VALID = timedelta(days=30)
 _GRANT_VALID = timedelta(days=1)
 INSIDER = SiteName("US", "unlocode:USMES", bytes.fromhex("fd620000000000000000000000000bad"))
 REVOKED = SiteName("US", "unlocode:USMES", bytes.fromhex("fd62000000000000000000000000dead"))
+_PACKET_RECORDS = 25
+_HEAD_POLL_MS = 1_000
 _SUITES = (Suite.XWING, Suite.LIGHT)
 
 
@@ -133,6 +135,9 @@ def _write_settings(deployment: LocalDeployment, actor: Actor, sample: SampleSit
                 "access": actor.folder / "access.json",
                 "spool": actor.folder / "spool.sqlite",
                 "source": sample.path,
+                "packet_records": _PACKET_RECORDS,
+                "head_poll_ms": _HEAD_POLL_MS,
+                "linger_ms": 0,
                 "mapping": sample.settings,
             },
         },

@@ -29,14 +29,10 @@ SETTINGS_NAME = "bkdms.toml"
 
 @dataclass(frozen=True, slots=True)
 class LocalPlan:
-    """How much of everything to run; the chain plan counts only when the data folder has no chain yet.
-
-    ``mortal`` names the programs that stay dead once they are killed.
-    """
+    """How much of everything to run; the chain plan counts only when the data folder has no chain yet."""
 
     chain: ChainPlan = field(default_factory=lambda: ChainPlan(DEFAULT_URL))
     validators: int = 2
-    mortal: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +201,7 @@ class LocalDeployment:
         )
         probe = partial(is_open, program.port) if program.is_https else partial(is_healthy, program.port)
         argv = self.python("pipeline.apps.cli", "--config", str(settings), *program.command)
-        is_restarted = program.name not in self.plan.mortal
-        self.stack.run(program.name, argv, probe=probe, is_restarted=is_restarted, is_awaited=False)
+        self.stack.run(program.name, argv, probe=probe, is_awaited=False)
 
     def python(self, module: str, *arguments: str) -> tuple[str, ...]:
         """Return the arguments that run one of our modules with this interpreter."""
