@@ -77,15 +77,25 @@ async def _perform(show: Show, export: Path) -> tuple[Proof, list[dict[str, Any]
     return proof, letters
 
 
+_TRACE_SHOWN = (
+    *("code", "site", "city", "time", "indicator", "value", "height"),
+    *("data_recorder", "block_recorder", "check_code", "bytes_match"),
+)
+
+
 def _print(result: dict[str, Any]) -> None:
     console = Console()
-    table = Table(title="bkdms demo", show_header=False)
-    for key, value in result.items():
-        if not isinstance(value, dict):
-            table.add_row(key.replace("_", " "), str(value))
-    console.print(table)
-    for key in ("hostile", "packets_refused", "trace", "cpu_seconds"):
-        part = Table(title=key.replace("_", " "), show_header=False)
-        for name, value in result[key].items():
-            part.add_row(str(name), str(value))
-        console.print(part)
+    figures = {key: value for key, value in result.items() if not isinstance(value, dict)}
+    trace = {key: result["trace"].get(key) for key in _TRACE_SHOWN}
+    parts = {
+        "figures": figures,
+        "hostile clients, and how they were refused": result["hostile"],
+        "refused packets by reason": result["packets_refused"],
+        "one value traced back": trace,
+        "CPU seconds by process": result["cpu_seconds"],
+    }
+    for title, rows in parts.items():
+        table = Table(title=title, show_header=False, title_justify="left")
+        for name, value in rows.items():
+            table.add_row(name.replace("_", " "), str(value))
+        console.print(table)

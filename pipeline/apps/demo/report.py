@@ -13,11 +13,13 @@ from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.demo import commands
 from pipeline.apps.demo.run import Show, plan_file, query
+from pipeline.core import avro
+from pipeline.core.admission import PACKET_SCHEMA
+from pipeline.core.block import parse_certified
 from pipeline.core.topics import Topics
 from pipeline.services.accounting.startup import certified_body
 from schemas import schema_folder
 
-_DEAD_LETTERS_NOT_REFUSED = frozenset({"duplicate"})
 _FETCH = 100
 _WAIT_MS = 500
 BLOCK_SUFFIX = ".block"
@@ -112,9 +114,10 @@ def report(show: Show, proof: Proof, letters: list[dict[str, Any]], export: Path
     """Return the demonstration's JSON object."""
     sites = show.sites_report["sites"]
     assert show.hostile is not None  # noqa: S101  set before
-    refused = Counter(
-        letter["reason"] for letter in letters if letter["reason"] not in _DEAD_LETTERS_NOT_REFUSED
-    )
+    hostile = {avro.frame(PACKET_SCHEMA, attempt.raw) for attempt in show.hostile.attempts}
+    admitted = _admitted(export)
+    repeats = [letter for letter in letters if _is_repeat(letter, admitted, hostile)]
+    refused = Counter(letter["reason"] for letter in letters if letter not in repeats)
     refused.update(a.seen for a in show.hostile.attempts if a.seen == "mismatch")
     cpu = {part.name: round(part.cpu_seconds, 2) for part in show.parts}
     audit, judged = proof.audit, proof.oracle
@@ -123,7 +126,7 @@ def report(show: Show, proof: Proof, letters: list[dict[str, Any]], export: Path
         "packets_sent": sum(site["packets"] for site in sites) + len(show.hostile.attempts) - 1,
         "packets_admitted": audit["packets"],
         "packets_refused": dict(sorted(refused.items())),
-        "duplicates_dropped": show.duplicates,
+        "duplicates_dropped": show.duplicates + len(repeats),
         "records": judged["records"],
         "values": judged["values"],
         "observations_stored": judged["observations_stored"],
@@ -146,6 +149,21 @@ def report(show: Show, proof: Proof, letters: list[dict[str, Any]], export: Path
         "seconds": round(time.monotonic() - show.began, 1),
         "export_dir": str(export),
     }
+
+
+def _admitted(export: Path) -> set[bytes]:
+    """Return the packets in the exported blocks, framed as they were sent."""
+    blocks = (parse_certified(file.read_bytes()) for file in (export / "blocks").iterdir())
+    entries = (entry for parsed in blocks if parsed is not None for entry in parsed[0].entries)
+    return {avro.frame(PACKET_SCHEMA, entry.payload) for entry in entries}
+
+
+def _is_repeat(letter: dict[str, Any], admitted: set[bytes], hostile: set[bytes]) -> bool:
+    """Tell whether a dead letter is a second copy of an admitted packet, sent again after a failure.
+
+    The chain calls only a copy of the last packet of a site a duplicate; one of an earlier packet is stale.
+    """
+    return letter["value"] in admitted and letter["value"] not in hostile
 
 
 def failures(result: dict[str, Any], show: Show) -> list[str]:
