@@ -71,8 +71,10 @@ async def settled(call: Callable[[], T]) -> T:
 
 async def wait_for_wake(wake: asyncio.Event, seconds: float | None) -> None:
     """Wait until ``wake`` is set or the time is over, and clear it."""
+    # Not asyncio.wait_for: up to Python 3.11 it loses a cancellation that comes together with the wake.
     try:
-        await asyncio.wait_for(wake.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await wake.wait()
     except TimeoutError:
         return
     finally:
