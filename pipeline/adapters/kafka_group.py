@@ -65,8 +65,10 @@ class KafkaGroupReader:
                 self._idle.clear()
                 self._batch_generation = self._generation
                 self._batch_starts = {at.partition: batch[0].offset for at, batch in batches.items()}
-                await self._note_expired(consumer)
-        except TransientError:
+                async with asyncio.timeout(_ASK_TIMEOUT_S):
+                    await self._note_expired(consumer)
+        except BaseException:
+            # Records that were taken and not returned are read again only by whoever joins anew.
             await self._leave()
             raise
         return [
