@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.site_process import FileLog
+from tests.support.site_process import RECORDS_A_LIFE, FileLog
 
-_RECORDS = 600
+_LIVES = 14
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -17,7 +17,7 @@ def test_a_site_killed_at_random_times_delivers_everything_once_and_in_order(
     tmp_path: Path, seed: int
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.site_process", str(tmp_path), str(_RECORDS), str(seed)],
+        [sys.executable, "-m", "tests.support.site_process", str(tmp_path), str(_LIVES), str(seed)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -29,4 +29,4 @@ def test_a_site_killed_at_random_times_delivers_everything_once_and_in_order(
     assert outcome["kills"] >= 5
     log = FileLog(tmp_path / "log")
     ledger = log.follow()
-    assert ledger.committed(log.site) == ledger.admitted == list(range(_RECORDS))
+    assert ledger.committed(log.site) == ledger.admitted == list(range(_LIVES * RECORDS_A_LIFE))

@@ -1,7 +1,7 @@
 """A site agent in a process of its own that is killed at random, on a chain log in a file.
 
-Run as a program: ``site_process FOLDER RECORDS SEED`` forks an agent, kills it by SIGKILL after a random time, and
-again after a longer one, until one lives to the end. Only the log's file and the spool outlive an agent.
+Run as a program: ``site_process FOLDER LIVES SEED`` forks agents one after the other, kills each by SIGKILL after a
+random time, and lets a last one live to its end. Only the log's file and the spool outlive an agent.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ from pipeline.services.site_agent import Collecting, Pace, Retry, SiteAgent
 from tests.support.site_ledger import TOPIC, ListSource, SiteLedger, ledger_with, parts_of, terms_of
 
 _LENGTH_BYTES = 4
-_FIRST_LIFE_S = 0.2
-_LONGER_EACH_S = 0.03
+RECORDS_A_LIFE = 40
+_LONGEST_LIFE_S = 0.25
 _PACE = Pace(
     Batching(max_records=10, linger_ms=0),
     Collecting(batch_rows=40),
@@ -93,24 +93,26 @@ async def deliver(folder: Path, records: int) -> None:
     spool.close()
 
 
+def live(folder: Path, records: int) -> int:
+    """Start an agent and return its process id."""
+    child = os.fork()
+    if child == 0:
+        asyncio.run(deliver(folder, records))
+        os._exit(0)
+    return child
+
+
 def main() -> None:
-    """Kill agents until one lives to the end; print how many were killed."""
-    folder, records, seed = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    dice = random.Random(seed)
+    """Give agents more and more records, kill each after a random time; let the last one live to its end."""
+    folder, lives, dice = Path(sys.argv[1]), int(sys.argv[2]), random.Random(int(sys.argv[3]))
     kills = 0
-    while True:
-        child = os.fork()
-        if child == 0:
-            asyncio.run(deliver(folder, records))
-            os._exit(0)
-        time.sleep(dice.uniform(0, _FIRST_LIFE_S + kills * _LONGER_EACH_S))
+    for number in range(1, lives + 1):
+        child = live(folder, number * RECORDS_A_LIFE)
+        time.sleep(dice.uniform(0, _LONGEST_LIFE_S))
         os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            outcome = {"kills": kills, "exit": os.waitstatus_to_exitcode(status)}
-            sys.stdout.write(json.dumps(outcome))
-            return
-        kills += 1
+        kills += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    last = os.waitpid(live(folder, lives * RECORDS_A_LIFE), 0)[1]
+    sys.stdout.write(json.dumps({"kills": kills, "exit": os.waitstatus_to_exitcode(last)}))
 
 
 if __name__ == "__main__":

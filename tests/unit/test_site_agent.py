@@ -141,7 +141,8 @@ async def test_nothing_is_forgotten_while_the_api_is_away(bench: Bench) -> None:
         await until(lambda: len(bench.ledger.sent) >= PACE.window)
         bench.ledger.close_block()
         await until(lambda: bench.log.events.count("head_api_fails") == 1)
-        assert bench.spool.depth().records == bench.spool.totals().spooled_records
+        await until(lambda: bench.spool.totals().spooled_records == 100)
+        assert bench.spool.depth().records == 100
         assert len(bench.ledger.sent) == PACE.window
         bench.ledger.api_away = False
         await until(lambda: bench.spool.depth().records == 0 and len(bench.committed) == 100)
