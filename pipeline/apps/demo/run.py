@@ -31,13 +31,14 @@ from pipeline.core.topics import Topics
 
 Say = Callable[[str], None]
 PERIOD_MS = 1_000
-_SITES = "sites"
+SITES = "sites"
 _LIAR = "node-4"
 _KILLED_NODE = "node-2"
 _WITNESS_NODE = "node-1"
 _KILLED_VALIDATOR = "validator-2"
 _FIRST_DATA_HEIGHT = 2
 _POLL_S = 0.5
+_PACKET_RECORDS = 25
 _PATIENCE_S = 120
 
 
@@ -71,13 +72,13 @@ async def perform(show: Show) -> None:
     """Feed the ledger while parts die, lie and attack; return when all is committed and stored."""
     deployment = show.deployment
     show.tell("enrolling the sites; their rights are entries of the ledger")
-    show.scene = await set_scene(deployment)
-    _write_plan(show)
+    show.scene = await set_scene(deployment, _PACKET_RECORDS)
+    write_plan(show)
     show.tell(f"{len(show.scene.sites)} sites begin to send")
-    _start_sites(show)
+    start_sites(show)
     now_ms = SystemClock().now_ms()
     show.hostile = HostileClients(deployment, show.scene, now_ms)
-    await _until("the first packets are committed", lambda: _height(show) >= _FIRST_DATA_HEIGHT)
+    await until("the first packets are committed", lambda: _height(show) >= _FIRST_DATA_HEIGHT)
     show.tell("hostile clients attack")
     await show.hostile.attack()
     show.tell(f"{_KILLED_NODE} is killed")
@@ -90,10 +91,10 @@ async def perform(show: Show) -> None:
     liar = _liar(show)
     lying = asyncio.create_task(liar.run())
     try:
-        await _until("every site has verified that its last packet is committed", lambda: _sites_done(show))
+        await until("every site has verified that its last packet is committed", lambda: sites_done(show))
         show.tell("every site has verified its receipts; waiting for the store")
-        await _until("the platform has stored everything", lambda: _stored(show))
-        await _until("every refusal is on record", lambda: _look(show))
+        await until("the platform has stored everything", lambda: is_stored(show))
+        await until("every refusal is on record", lambda: _look(show))
     finally:
         lying.cancel()
         await lying
@@ -117,7 +118,8 @@ def _duplicates(deployment: LocalDeployment) -> int:
     return int(sum(dropped))
 
 
-def _write_plan(show: Show) -> None:
+def write_plan(show: Show) -> None:
+    """Let the oracle read for itself what each site is told to send."""
     target = plan_file(show.deployment)
     commands.make_plan("write", "--samples", str(sample_folder()), "-o", str(target))
 
@@ -127,13 +129,13 @@ def plan_file(deployment: LocalDeployment) -> Path:
     return deployment.data_dir / "sites" / "plan.json"
 
 
-def _start_sites(show: Show) -> None:
+def start_sites(show: Show) -> None:
     """Run the agents of all sites in one process, each with its own settings, spool and keys."""
     assert show.scene is not None  # noqa: S101  set before
     folder = show.deployment.data_dir / "sites"
     files = [str(actor.settings_file) for actor in show.scene.sites]
     argv = show.deployment.python("pipeline.apps.demo.sites", str(folder / "report.json"), *files)
-    show.deployment.stack.run(_SITES, argv, is_restarted=False, is_awaited=False)
+    show.deployment.stack.run(SITES, argv, is_restarted=False, is_awaited=False)
 
 
 def _liar(show: Show) -> Liar:
@@ -146,7 +148,7 @@ def _liar(show: Show) -> Liar:
     return Liar(deployment.genesis, topics, connection, _LIAR, signer)
 
 
-async def _until(what: str, holds: Callable[[], Any]) -> None:
+async def until(what: str, holds: Callable[[], Any]) -> None:
     """Wait for a condition.
 
     Raises:
@@ -175,8 +177,13 @@ def _height(show: Show) -> int:
     return int(rows[0][0])
 
 
-def _sites_done(show: Show) -> bool:
-    sites = next(child for child in show.deployment.stack.children() if child.name == _SITES)
+def sites_done(show: Show) -> bool:
+    """Tell whether the sites' process ended because everything is verified as committed.
+
+    Raises:
+        TransientError: it ended otherwise.
+    """
+    sites = next(child for child in show.deployment.stack.children() if child.name == SITES)
     if sites.state is ChildState.RUNNING:
         return False
     if sites.exit_code != 0:
@@ -184,7 +191,8 @@ def _sites_done(show: Show) -> bool:
     return True
 
 
-def _stored(show: Show) -> bool:
+def is_stored(show: Show) -> bool:
+    """Tell whether the platform's store has every packet that the sites sent."""
     report = json.loads((show.deployment.data_dir / "sites" / "report.json").read_text("utf-8"))
     expected = sum(site["packets"] for site in report["sites"])
     rows = query(show.deployment.store_file, "SELECT count(*) FROM kpi_records WHERE status = 'ok'")

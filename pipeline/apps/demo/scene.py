@@ -26,7 +26,6 @@ _VALID = timedelta(days=30)
 _GRANT_VALID = timedelta(days=1)
 INSIDER = SiteName("US", "unlocode:USMES", bytes.fromhex("fd620000000000000000000000000bad"))
 REVOKED = SiteName("US", "unlocode:USMES", bytes.fromhex("fd62000000000000000000000000dead"))
-_PACKET_RECORDS = 25
 _HEAD_POLL_MS = 1_000
 _SUITES = (Suite.XWING, Suite.LIGHT)
 
@@ -57,8 +56,11 @@ class Scene:
     revoked: Actor
 
 
-async def set_scene(deployment: LocalDeployment) -> Scene:
-    """Make the sites' keys, enrol all of them in one go, grant the backfill, revoke one again."""
+async def set_scene(deployment: LocalDeployment, packet_records: int) -> Scene:
+    """Make the sites' keys, enrol all of them in one go, grant the backfill, revoke one again.
+
+    ``packet_records`` is the most records that a site puts into a packet.
+    """
     genesis = load_genesis(deployment.chain.genesis_file)
     folder = deployment.data_dir / "sites"
     samples = sample_sites()
@@ -83,7 +85,7 @@ async def set_scene(deployment: LocalDeployment) -> Scene:
             answer = write_answer(answer_for(state, actor.name), desk.signer)
             (actor.folder / "access.json").write_bytes(answer)
     for actor, sample in zip(sites, samples, strict=True):
-        _write_settings(deployment, actor, sample)
+        _write_settings(deployment, actor, sample, packet_records)
     return Scene(genesis, sites, insider, revoked)
 
 
@@ -115,7 +117,9 @@ def _backfill(sample: SampleSite) -> BackfillGrant:
     )
 
 
-def _write_settings(deployment: LocalDeployment, actor: Actor, sample: SampleSite) -> None:
+def _write_settings(
+    deployment: LocalDeployment, actor: Actor, sample: SampleSite, packet_records: int
+) -> None:
     """Write what an integrator would: where Kafka and the API are, which file is read how."""
     certificate = deployment.table(deployment.stack.credentials(Role.SITE, actor.label))
     write_settings(
@@ -135,7 +139,7 @@ def _write_settings(deployment: LocalDeployment, actor: Actor, sample: SampleSit
                 "access": actor.folder / "access.json",
                 "spool": actor.folder / "spool.sqlite",
                 "source": sample.path,
-                "packet_records": _PACKET_RECORDS,
+                "packet_records": packet_records,
                 "head_poll_ms": _HEAD_POLL_MS,
                 "linger_ms": 0,
                 "mapping": sample.settings,
