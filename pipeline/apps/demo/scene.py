@@ -27,6 +27,7 @@ _GRANT_VALID = timedelta(days=1)
 INSIDER = SiteName("US", "unlocode:USMES", bytes.fromhex("fd620000000000000000000000000bad"))
 REVOKED = SiteName("US", "unlocode:USMES", bytes.fromhex("fd62000000000000000000000000dead"))
 _HEAD_POLL_MS = 1_000
+_RESEND_MS = 5_000
 _SUITES = (Suite.XWING, Suite.LIGHT)
 
 
@@ -142,6 +143,7 @@ def _write_settings(
                 "packet_records": packet_records,
                 "head_poll_ms": _HEAD_POLL_MS,
                 "linger_ms": 0,
+                "resend_after_ms": _RESEND_MS,
                 "mapping": sample.settings,
             },
         },
