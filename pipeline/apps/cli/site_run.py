@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -143,6 +144,8 @@ def _prepared(ctx: typer.Context, log_level: str) -> "Settings":
         logs.configure(log_level)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    # The agent says once that Kafka is away; aiokafka would say it at every attempt.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     return settings
 
 
