@@ -76,6 +76,14 @@ def kafka_errors(doing: str) -> Iterator[None]:
         raise TransientError(f"{doing}: {str(error) or type(error).__name__}", code="kafka") from error
 
 
+async def stopped(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    """Stop a client that may be in any state; give up after a moment, it is dropped anyway."""
+    with contextlib.suppress(Exception):
+        # Not wait_for: up to Python 3.11 it can swallow a cancellation.
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+            await client.stop()
+
+
 class KafkaPartitionReader:
     """Reads one partition; the caller keeps the position, and nothing is skipped silently."""
 
@@ -101,8 +109,7 @@ class KafkaPartitionReader:
                 consumer.assign([self._at])
                 consumer.seek(self._at, self._next)
             except BaseException:
-                with contextlib.suppress(Exception):
-                    await consumer.stop()
+                await stopped(consumer)
                 raise
             self._consumer = consumer
         return self._consumer
@@ -154,8 +161,7 @@ class KafkaPartitionReader:
         """Leave the broker."""
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(consumer.stop(), _CLOSE_TIMEOUT_S)
+            await stopped(consumer)
 
 
 class IdempotentProducer:
@@ -174,8 +180,14 @@ class IdempotentProducer:
         self._max_batch_bytes = max_batch_bytes
         self._max_request_bytes = max_request_bytes
         self._producer: AIOKafkaProducer | None = None
+        self._opening = asyncio.Lock()
 
     async def _open(self) -> AIOKafkaProducer:
+        """Return the producer, one for all who send at the same time."""
+        async with self._opening:
+            return await self._opened()
+
+    async def _opened(self) -> AIOKafkaProducer:
         if self._producer is None:
             producer = AIOKafkaProducer(
                 **self._connection.options(),
@@ -188,8 +200,7 @@ class IdempotentProducer:
             try:
                 await producer.start()
             except BaseException:
-                with contextlib.suppress(Exception):
-                    await producer.stop()
+                await stopped(producer)
                 raise
             self._producer = producer
         return self._producer
@@ -228,8 +239,7 @@ class IdempotentProducer:
     async def _drop(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(producer.stop(), _CLOSE_TIMEOUT_S)
+            await stopped(producer)
 
     async def close(self) -> None:
         """Flush and leave the broker."""

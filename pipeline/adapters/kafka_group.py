@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 from aiokafka.structs import ConsumerRecord
 
-from pipeline.adapters.kafka import KafkaConnection, kafka_errors
+from pipeline.adapters.kafka import KafkaConnection, kafka_errors, stopped
 from pipeline.core.errors import ConflictError, TransientError
 from pipeline.ports import Received
 from pipeline.telemetry import metrics
@@ -91,7 +91,8 @@ class KafkaGroupReader:
             with kafka_errors(f"committing to group {self._group}"):
                 if positions:
                     offsets = {TopicPartition(self._topic, p): offset for p, offset in positions.items()}
-                    await asyncio.wait_for(consumer.commit(offsets), _COMMIT_TIMEOUT_S)
+                    async with asyncio.timeout(_COMMIT_TIMEOUT_S):
+                        await consumer.commit(offsets)
         except TransientError as error:
             if isinstance(error.__cause__, CommitFailedError | IllegalStateError):
                 raise self._handed_out() from error
@@ -195,13 +196,13 @@ class KafkaGroupReader:
         self._lose_partitions()
         self._idle.set()
         if consumer is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(consumer.stop(), _CLOSE_TIMEOUT_S)
+            await stopped(consumer)
 
     async def revoke(self) -> None:
         """Finish with the partitions held: called by the rebalance before they are handed out anew."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), _REVOKE_PATIENCE_S)
+            async with asyncio.timeout(_REVOKE_PATIENCE_S):
+                await self._idle.wait()
         self._lose_partitions()
         metrics.CONSUMER_REBALANCES.labels(self._topic).inc()
 

@@ -256,6 +256,7 @@ async def run_steps(
 async def _wait(stop: asyncio.Event, seconds: float) -> None:
     """Return after a pause, or as soon as ``stop`` is set."""
     try:
-        await asyncio.wait_for(stop.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await stop.wait()
     except TimeoutError:
         return

@@ -74,27 +74,12 @@ async def perform(show: Show) -> None:
     show.tell("enrolling the sites; their rights are entries of the ledger")
     show.scene = await set_scene(deployment, _PACKET_RECORDS)
     write_plan(show)
-    show.tell(f"{len(show.scene.sites)} sites begin to send")
-    start_sites(show)
-    now_ms = SystemClock().now_ms()
-    show.hostile = HostileClients(deployment, show.scene, now_ms)
-    await until("the first packets are committed", lambda: _height(show) >= _FIRST_DATA_HEIGHT)
-    show.tell("hostile clients attack")
-    await show.hostile.attack()
-    show.tell(f"{_KILLED_NODE} is killed")
-    await asyncio.to_thread(deployment.stack.supervisor.kill, _KILLED_NODE)
-    show.tell(f"{_KILLED_VALIDATOR} is killed for good")
-    await asyncio.to_thread(deployment.stack.supervisor.kill, _KILLED_VALIDATOR)
-    await asyncio.to_thread(deployment.stack.supervisor.restart, _KILLED_NODE)
-    show.tell(f"{_KILLED_NODE} is back; {_LIAR} is replaced by a liar that holds its key")
+    show.tell(f"{_LIAR} is replaced by a liar that holds its key")
     await asyncio.to_thread(deployment.stack.supervisor.stop, _LIAR)
     liar = _liar(show)
     lying = asyncio.create_task(liar.run())
     try:
-        await until("every site has verified that its last packet is committed", lambda: sites_done(show))
-        show.tell("every site has verified its receipts; waiting for the store")
-        await until("the platform has stored everything", lambda: is_stored(show))
-        await until("every refusal is on record", lambda: _look(show))
+        await _feed_and_attack(show, show.scene)
     finally:
         lying.cancel()
         await lying
@@ -102,6 +87,27 @@ async def perform(show: Show) -> None:
     show.parts = deployment.stack.children()
     show.duplicates = _duplicates(deployment)
     show.sites_report = json.loads((deployment.data_dir / "sites" / "report.json").read_text("utf-8"))
+
+
+async def _feed_and_attack(show: Show, scene: Scene) -> None:
+    """Let the sites send while clients attack and parts die; return when everything is stored."""
+    supervisor = show.deployment.stack.supervisor
+    show.tell(f"{len(scene.sites)} sites begin to send")
+    start_sites(show)
+    show.hostile = HostileClients(show.deployment, scene, SystemClock().now_ms())
+    await until("the first packets are committed", lambda: _height(show) >= _FIRST_DATA_HEIGHT)
+    show.tell("hostile clients attack")
+    await show.hostile.attack()
+    show.tell(f"{_KILLED_NODE} is killed: beside the liar no quorum is left until it comes back")
+    await asyncio.to_thread(supervisor.kill, _KILLED_NODE)
+    show.tell(f"{_KILLED_VALIDATOR} is killed for good")
+    await asyncio.to_thread(supervisor.kill, _KILLED_VALIDATOR)
+    await asyncio.to_thread(supervisor.restart, _KILLED_NODE)
+    show.tell(f"{_KILLED_NODE} is back")
+    await until("every site has verified that its last packet is committed", lambda: sites_done(show))
+    show.tell("every site has verified its receipts; waiting for the store")
+    await until("the platform has stored everything", lambda: is_stored(show))
+    await until("every refusal is on record", lambda: _look(show))
 
 
 def _port(deployment: LocalDeployment, name: str) -> int:
