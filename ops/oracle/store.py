@@ -18,7 +18,9 @@ _QUERIES: Final = {
     "openings": "SELECT * FROM openings",
     "observations": "SELECT * FROM observations ORDER BY tracing_code, record, number",
 }
-_SHARED: Final = ("country", "city", "site_id", "time", "sensor", "quality", "source")
+_NOT_STATED: Final = 0
+_EXTENDING: Final = ("sensor", "quality", "source")
+_SHARED: Final = ("country", "city", "site_id", "time", *_EXTENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,16 @@ def rebuild_records(rows: list[Row], count: int, schemas: Schemas) -> list[bytes
 
 
 def _is_whole(rows: list[Row]) -> bool:
-    """Tell whether a record's rows are numbered without gap and agree on what they share."""
+    """Tell whether a record's rows are numbered without gap, agree on what they share, and hold one extending part."""
     numbered = [row["number"] for row in rows] == list(range(len(rows)))
-    return numbered and len({tuple(row[name] for name in _SHARED) for row in rows}) == 1
+    agree = len({tuple(row[name] for name in _SHARED) for row in rows}) == 1
+    bare = rows[0]["sensor"] == rows[0]["source"] == ""
+    return numbered and agree and (bare or rows[0]["quality"] != _NOT_STATED)
 
 
 def _encode(rows: list[Row], schemas: Schemas) -> bytes:
     first = rows[0]
-    extending = {name: first[name] for name in ("sensor", "quality", "source")}
+    extending = {name: first[name] for name in _EXTENDING}
     return schemas.encode(
         "UnifiedRecord",
         {
@@ -95,7 +99,7 @@ def _encode(rows: list[Row], schemas: Schemas) -> bytes:
                 }
                 for row in rows
             ],
-            "extending": schemas.encode("Extending", extending),
+            "extending": b"" if first["quality"] == _NOT_STATED else schemas.encode("Extending", extending),
         },
     )
 

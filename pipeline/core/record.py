@@ -55,24 +55,16 @@ class Extending:
 
 @dataclass(frozen=True, slots=True)
 class UnifiedRecord:
-    """One Table 10-1 structure; ``time_ms`` is GMT in milliseconds since 1970."""
+    """One Table 10-1 structure; ``time_ms`` is GMT in milliseconds since 1970, ``extending`` None where it is empty."""
 
     site: SiteName
     time_ms: int
     values: tuple[KpiValue, ...]
-    extending: Extending
+    extending: Extending | None
 
 
 def encode_record(record: UnifiedRecord) -> bytes:
     """Return the binary encoding of a record, as it is hashed and encrypted."""
-    extending = avro.encode(
-        _EXTENDING,
-        {
-            "sensor": record.extending.sensor,
-            "quality": int(record.extending.quality),
-            "source": record.extending.source,
-        },
-    )
     return avro.encode(
         _RECORD,
         {
@@ -90,7 +82,7 @@ def encode_record(record: UnifiedRecord) -> bytes:
                 }
                 for value in record.values
             ],
-            "extending": extending,
+            "extending": b"" if record.extending is None else _encode_extending(record.extending),
         },
     )
 
@@ -103,12 +95,21 @@ def decode_record(data: bytes) -> UnifiedRecord | None:
     if raw is None:
         return None
     site = SiteName(raw["country"], raw["city"], raw["site_id"])
-    extending = _decode_extending(raw["extending"])
-    if extending is None or not is_site_name(site) or not is_time(raw["time"]):
+    extending = _decode_extending(raw["extending"]) if raw["extending"] else None
+    if raw["extending"] and extending is None:
+        return None
+    if not is_site_name(site) or not is_time(raw["time"]):
         return None
     if not 0 < len(raw["kpi_data"]) <= MAX_VALUES or not all(map(_is_value, raw["kpi_data"])):
         return None
     return UnifiedRecord(site, raw["time"], tuple(KpiValue(**value) for value in raw["kpi_data"]), extending)
+
+
+def _encode_extending(extending: Extending) -> bytes:
+    return avro.encode(
+        _EXTENDING,
+        {"sensor": extending.sensor, "quality": int(extending.quality), "source": extending.source},
+    )
 
 
 def _decode_extending(data: bytes) -> Extending | None:

@@ -1,7 +1,8 @@
 """Storage: what the platform keeps of each packet (Y.4907 10.3, Table 10-3) and of each value in it.
 
 Pure: a block with its opened packets in, rows and observation messages out. The values exist in the platform zone
-only. A row's ``exact`` text keeps the scale, so that the very record bytes can be built again from the rows.
+only. A row's ``exact`` text keeps the scale, and ``quality`` 0 tells an empty extending part from one
+with empty texts, so that the very record bytes can be built again from the rows.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ from pipeline.core import avro
 from pipeline.core.block import Kind
 from pipeline.core.names import SiteName
 from pipeline.core.packet import Opened, OpenProblem, Packet, open_packet
-from pipeline.core.record import UnifiedRecord, decode_record
+from pipeline.core.record import Extending, UnifiedRecord, decode_record
 from pipeline.core.replica import Extended
 from pipeline.core.sealing import SealingKey
 from pipeline.core.state import Site
@@ -21,6 +22,8 @@ from pipeline.core.tracing import TracingCode
 from schemas import schema
 
 OBSERVATIONS: Final = schema("Observations")
+NOT_STATED: Final = 0
+"""Quality of values whose record has an empty extending part; no ``QualityCode``."""
 KeyRing = Callable[[bytes], SealingKey | None]
 """Returns the platform's sealing key with a fingerprint (32 bytes), or None for a key that is not (any more) there."""
 
@@ -107,7 +110,10 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One indicator value: index of its record in the packet, of the value in the record, and its fields."""
+    """One indicator value: index of its record in the packet, of the value in the record, and its fields.
+
+    Where the record's extending part is empty, ``sensor`` and ``source`` are empty and ``quality`` is ``NOT_STATED``.
+    """
 
     record: int
     number: int
@@ -211,15 +217,20 @@ def observations(records: Sequence[UnifiedRecord]) -> list[Observation]:
             f"{exact:f}",
             float(exact),
             value.unit,
-            record.extending.sensor,
-            int(record.extending.quality),
-            record.extending.source,
+            *_extended(record.extending),
             record.site,
         )
         for index, record in enumerate(records)
         for number, value in enumerate(record.values)
         for exact in (value.exact,)
     ]
+
+
+def _extended(extending: Extending | None) -> tuple[str, int, str]:
+    """Return sensor, quality and source as an observation has them."""
+    if extending is None:
+        return "", NOT_STATED, ""
+    return extending.sensor, int(extending.quality), extending.source
 
 
 def observations_value(fields: dict[str, Any], rows: Iterable[dict[str, Any]]) -> bytes:

@@ -104,6 +104,7 @@ def test_the_unified_record_decodes_to_its_fields_and_back() -> None:
     stored = vector("record")
     record = decode_record(raw(stored["raw"]))
     assert record is not None
+    assert record.extending is not None
     assert (record.time_ms, record.values[0].unscaled) == (stored["time"], stored["unscaled"])
     assert str(record.values[0].exact) == "-2.46"
     assert (record.extending.sensor, record.extending.quality) == (

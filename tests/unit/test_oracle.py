@@ -9,9 +9,13 @@ import pytest
 
 import ops.oracle.__main__ as command
 from ops.oracle import InputError, judge, write_plan
+from ops.oracle.avro_files import Schemas
+from ops.oracle.store import rebuild_records
+from pipeline.core.names import SiteName, parse_site_id, site_id_text
 from pipeline.core.record import Extending, KpiValue, QualityCode, UnifiedRecord, encode_record
+from pipeline.core.storage import Observation, observations
 from tests.support.chain import framed
-from tests.support.oracle_case import PACKETS, SCHEMAS, OracleCase, time_ms
+from tests.support.oracle_case import PACKETS, SCHEMAS, OracleCase, hundredths, time_ms
 from tests.support.world import NOW_MS, site_name
 
 
@@ -123,6 +127,31 @@ async def test_any_other_part_of_a_store_row_that_changes_is_altered(
         f"UPDATE observations SET {column} = ? WHERE exact = '0.21' AND site_id = 'fd00::1'",
         value,
     )
+    assert case.judge().altered == 1
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "fd00::7"])
+def test_rows_of_quality_0_give_a_record_with_an_empty_extending_part(address: str) -> None:
+    """Byte for byte the record that the core encodes."""
+    name = SiteName("US", "unlocode:USMES", parse_site_id(address))
+    value = KpiValue("LOCAL:TRAFFIC_SPEED", "", -250, 2, "HM")
+    record = UnifiedRecord(name, NOW_MS, (value, replace(value, data_point="b")), None)
+    rows = [observation_row(item) for item in observations([record])]
+    assert rebuild_records(rows, 1, Schemas(SCHEMAS)) == [encode_record(record)]
+
+
+async def test_a_packet_with_an_empty_extending_part_is_clean_until_a_row_gets_one(tmp_path: Path) -> None:
+    case = OracleCase(tmp_path)
+    site = case.sites[0]
+    kpi = [KpiValue("LOCAL:TRAFFIC_SPEED", "", value, 2, "HM") for value in hundredths(0)]
+    records = [encode_record(UnifiedRecord(site.name, NOW_MS, (value,), None)) for value in kpi]
+    case.chain.packets(site.packet(records=records))
+    for number in range(1, PACKETS):
+        case.send(site, number)
+    for number in range(PACKETS):
+        case.send(case.sites[1], number)
+    assert (await case.finish()).judge().is_clean
+    case.change("UPDATE observations SET sensor = 'other' WHERE quality = 0 AND exact = '0.01'")
     assert case.judge().altered == 1
 
 
@@ -307,6 +336,13 @@ def framed_bytes(data: bytes) -> bytes:
     while length > 127:
         out, length = out + bytes([length & 127 | 128]), length >> 7
     return out + bytes([length]) + data
+
+
+def observation_row(item: Observation) -> dict[str, Any]:
+    """An observation as the store's table has it."""
+    row = {name: getattr(item, name) for name in item.__slots__ if name not in ("site", "time_ms")}
+    place = {"country": item.site.country, "city": item.site.city, "site_id": site_id_text(item.site.site_id)}
+    return row | place | {"time": item.time_ms}
 
 
 async def foreign(case: OracleCase) -> OracleCase:

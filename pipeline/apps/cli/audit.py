@@ -179,7 +179,7 @@ def _tell_trace(document: dict[str, Any]) -> None:
         point = f" {value['data_point']}" if value["data_point"] else ""
         print(
             f"{'value':<15} {_gmt(value['time'])}  {value['indicator']}{point} = {value['exact']} {value['unit']}"
-            f"  (quality {value['quality']}, {value['sensor'] or 'no sensor named'})"
+            f"  (quality {value['quality'] or 'not stated'}, {value['sensor'] or 'no sensor named'})"
         )
     for name, is_same in document["matches"].items():
         print(f"{name.replace('_', ' '):<15} {'as committed' if is_same else 'DIFFERS from the ledger'}")
