@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -29,7 +30,8 @@ _REQUEST_TIMEOUT_MS = 20_000
 _SEND_TIMEOUT_S = 30
 _CLOSE_TIMEOUT_S = 5
 _FETCH_BYTES = 4 << 20
-_TOO_LARGE_BATCH_BYTES = 64 * 1024  # below the smallest message limit of our topics
+# The smallest message limit of our topics, which counts the batch; a larger record goes in a batch of its own.
+_BATCH_BYTES = 60 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +76,44 @@ def kafka_errors(doing: str) -> Iterator[None]:
         raise ConfigError(f"{doing}: the topic does not exist; 'bkdms up' creates it") from error
     except (KafkaError, ConsumerStoppedError, OSError, TimeoutError) as error:
         raise TransientError(f"{doing}: {str(error) or type(error).__name__}", code="kafka") from error
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # Nobody cancelled us: one of aiokafka's own tasks was, and let it out.
+        raise TransientError(f"{doing}: the client was stopped", code="kafka") from error
 
 
 async def stopped(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
-    """Stop a client that may be in any state; give up after a moment, it is dropped anyway."""
-    with contextlib.suppress(Exception):
-        # Not wait_for: up to Python 3.11 it can swallow a cancellation.
+    """Stop a client that may be in any state; give up after a moment, it is dropped anyway.
+
+    In a task of its own, because aiokafka swallows cancellations of ours there and lets out some of its own.
+    """
+    task = asyncio.create_task(_stop(client))
+    _stopping.add(task)
+    task.add_done_callback(_stopping.discard)
+    await asyncio.wait({task}, timeout=2 * _CLOSE_TIMEOUT_S)
+
+
+_stopping: set[asyncio.Task[None]] = set()
+
+
+async def _stop(client: AIOKafkaConsumer | AIOKafkaProducer) -> None:
+    with contextlib.suppress(Exception, asyncio.CancelledError):
         async with asyncio.timeout(_CLOSE_TIMEOUT_S):
             await client.stop()
+            return
+    # A stop that was cut short leaves these running: one would send its last batch whenever Kafka comes back.
+    for part in (
+        "_coordinator._stop_heartbeat_task",
+        "_fetcher.close",
+        "_sender.close",
+        "_client.close",
+        "client.close",
+    ):
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            async with asyncio.timeout(1):
+                await attrgetter(part)(client)()
 
 
 class KafkaPartitionReader:
@@ -92,8 +124,14 @@ class KafkaPartitionReader:
         self._at = TopicPartition(topic, partition)
         self._consumer: AIOKafkaConsumer | None = None
         self._next = 0
+        self._opening = asyncio.Lock()
 
     async def _open(self) -> AIOKafkaConsumer:
+        """Return the consumer, one for all who read at the same time."""
+        async with self._opening:
+            return await self._opened()
+
+    async def _opened(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             consumer = AIOKafkaConsumer(
                 **self._connection.options(),
@@ -172,12 +210,10 @@ class IdempotentProducer:
         connection: KafkaConnection,
         *,
         linger_ms: int = 0,
-        max_batch_bytes: int = _TOO_LARGE_BATCH_BYTES,
         max_request_bytes: int = 1 << 20,
     ) -> None:
         self._connection = connection
         self._linger_ms = linger_ms
-        self._max_batch_bytes = max_batch_bytes
         self._max_request_bytes = max_request_bytes
         self._producer: AIOKafkaProducer | None = None
         self._opening = asyncio.Lock()
@@ -194,7 +230,7 @@ class IdempotentProducer:
                 acks="all",
                 enable_idempotence=True,
                 linger_ms=self._linger_ms,
-                max_batch_size=self._max_batch_bytes,
+                max_batch_size=_BATCH_BYTES,
                 max_request_size=self._max_request_bytes,
             )
             try:

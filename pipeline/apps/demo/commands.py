@@ -35,7 +35,12 @@ class Answer:
 
 def bkdms(settings: Path, *arguments: str) -> Answer:
     """Run ``bkdms`` with a settings file."""
-    return _run(["-m", "pipeline.apps.cli", "--config", str(settings), *arguments])
+    return command("--config", str(settings), *arguments)
+
+
+def command(*arguments: str) -> Answer:
+    """Run ``bkdms`` with the settings that it finds by itself."""
+    return _run(["-m", "pipeline.apps.cli", *arguments])
 
 
 def oracle(*arguments: str) -> Answer:

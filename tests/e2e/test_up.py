@@ -1,0 +1,88 @@
+"""``bkdms up`` as a person uses it: detached, looked at, killed, taken up again, stopped."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from ops.lock import holder
+from pipeline.apps.demo import commands
+from pipeline.apps.demo.commands import Answer
+
+pytestmark = pytest.mark.stack
+DEADLINE_S = 30
+SITE = {
+    "BKDMS_SITE__COUNTRY": "US",
+    "BKDMS_SITE__CITY": "unlocode:USMES",
+    "BKDMS_SITE__SITE_ID": "fd62::1",
+}
+
+
+def status(folder: Path) -> tuple[int, dict[str, object]]:
+    answer = commands.command("status", "--data-dir", str(folder), "--json")
+    return answer.code, answer.json()
+
+
+def up(folder: Path) -> Answer:
+    return commands.command("up", "--data-dir", str(folder), "--detach", "--period-ms", "500")
+
+
+def alive(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+def wait_until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while alive(pids):
+        assert time.monotonic() < deadline, f"still there: {alive(pids)}"
+        time.sleep(0.1)
+
+
+def enrol_a_site(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put something into the ledger by the commands of a site and of the registrar."""
+    for name, value in SITE.items():
+        monkeypatch.setenv(name, value)
+    settings, request = folder / "bkdms.toml", folder / "request.json"
+    asked = commands.bkdms(
+        settings, "site", "request", "-o", str(request), "--indicator", "LOCAL:TRAVEL_TIME"
+    )
+    assert asked.code == 0, asked.talk
+    approved = commands.bkdms(settings, "registrar", "approve", str(request))
+    assert approved.code == 0, approved.talk
+
+
+@pytest.mark.timeout(300)
+def test_up_resumes_the_same_ledger_after_a_kill_and_leaves_no_orphans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "d"
+    started = up(folder)
+    assert started.code == 0, started.talk
+    try:
+        enrol_a_site(folder, monkeypatch)
+        before = commands.bkdms(folder / "bkdms.toml", "verify", "--json").json()
+        code, found = status(folder)
+        parts = found["parts"]
+        assert isinstance(parts, list)
+        pids = [part["pid"] for part in parts]
+        assert (code, len(pids)) == (0, 10)
+        again = up(folder)
+        assert (again.code, "running already" in again.talk) == (2, True)
+        process = holder(folder)
+        assert process is not None
+        os.kill(process, signal.SIGKILL)
+        wait_until_gone([process, *pids])
+        assert up(folder).code == 0
+        after = commands.bkdms(folder / "bkdms.toml", "verify", "--json").json()
+        assert before["height"] >= 1
+        assert (after["height"], after["root"]) == (before["height"], before["root"])
+        code, found = status(folder)
+        assert code == 0, json.dumps(found)
+    finally:
+        stopped = commands.command("down", "--data-dir", str(folder))
+    assert stopped.code == 0
+    assert holder(folder) is None
+    assert status(folder)[0] == 1
