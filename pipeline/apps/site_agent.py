@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from secrets import SystemRandom
 
-from connectors.mapping import read_mapping
+from connectors.mapping import SiteMapping, read_mapping
 from connectors.sources.csv_source import CsvSource
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.head_client import HttpHeadSource
@@ -59,6 +59,24 @@ def site_terms(site: SiteSettings, genesis: Genesis, answer: AccessAnswer, signe
     )
 
 
+def granted_mapping(site: SiteSettings, answer: AccessAnswer) -> SiteMapping:
+    """Return how the source is read; the platform would set aside whole packets with a value that is not granted.
+
+    Raises:
+        ConfigError: the mapping is wrong, or yields an indicator that the registrar did not grant.
+    """
+    mapping = read_mapping(site.mapping, "site.mapping")
+    yielded = dict.fromkeys(rule.indicator for rule in mapping.values)
+    refused = [indicator for indicator in yielded if indicator not in answer.indicators]
+    if refused:
+        raise ConfigError(
+            f"site.mapping yields {', '.join(refused)}, not granted to this site by {site.access}; "
+            "ask the registrar for it and put the new answer there, or remove its column from site.mapping",
+            code="config.not_granted",
+        )
+    return mapping
+
+
 def site_pace(site: SiteSettings) -> Pace:
     """Return the pace that the settings ask for."""
     return Pace(
@@ -79,13 +97,15 @@ async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
     """Open everything that a site's agent needs, and close it at the end. Several may be open in one process.
 
     Raises:
-        ConfigError: a setting or file is missing or wrong, or the spool is in use.
+        ConfigError: a setting or file is missing or wrong, the mapping yields what was not granted, or the spool is
+            in use.
     """
     require_compiled_reader()
     site, genesis = settings.site, load_genesis(settings.genesis)
     signer = load_signer(site.key, Use.SITE)
-    terms = site_terms(site, genesis, read_answer(read_file(site.access), genesis), signer)
-    source = CsvSource(required(site.source, "site.source"), read_mapping(site.mapping, "site.mapping"))
+    answer = read_answer(read_file(site.access), genesis)
+    terms = site_terms(site, genesis, answer, signer)
+    source = CsvSource(required(site.source, "site.source"), granted_mapping(site, answer))
     source.check()
     url = required(settings.api.url, "api.url")
     client_id = f"bkdms-site-{terms.site}"

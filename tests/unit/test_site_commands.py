@@ -6,17 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.keystore import save_key
 from pipeline.adapters.spool import SqliteSpool
 from pipeline.apps.cli import main
-from pipeline.apps.site_agent import site_pace, site_terms
+from pipeline.apps.site_agent import granted_mapping, open_site_agent, site_pace, site_terms
 from pipeline.config import load_settings
 from pipeline.config.sections import SiteSettings
 from pipeline.core.delivery import Patience
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import MAX_TIME_MS, site_id_text
 from pipeline.core.receipt import Receipt, SiteHeadDocument, parse_site_head, verify_head
+from pipeline.core.signing import Ed25519Signer
 from pipeline.core.state import Offer
-from pipeline.services.access import AccessAnswer
+from pipeline.services.access import AccessAnswer, write_answer
 from pipeline.services.site_agent import Pace, Retry, SiteAgent
 from tests.support.site_ledger import ListSource, SiteLedger, ledger_with, parts_of, terms_of
 from tests.support.world import TestSite
@@ -61,6 +63,49 @@ def test_the_answer_settles_suite_and_reader(tmp_path: Path) -> None:
 def test_an_answer_that_does_not_fit_is_refused(tmp_path: Path, given: AccessAnswer, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         site_terms(site_settings(tmp_path, SITE), LEDGER.chain.world.genesis, given, SITE.signer)
+
+
+def granted_files(folder: Path, *indicators: str) -> Path:
+    """Write all that an agent opens, with a mapping that yields ``indicators``; return the settings file."""
+    world = LEDGER.chain.world
+    (folder / "genesis.json").write_bytes(world.genesis.raw)
+    assert isinstance(SITE.signer, Ed25519Signer)
+    save_key(folder / "key.json", SITE.signer)
+    (folder / "access.json").write_bytes(write_answer(answer(), world.registrar))
+    (folder / "rows.csv").write_text("t,u,v0,v1,v2\n")
+    values = "".join(
+        f'[[site.mapping.values]]\ncolumn = "v{number}"\nindicator = "{indicator}"\nunit_column = "u"\n'
+        for number, indicator in enumerate(indicators)
+    )
+    file = folder / "bkdms.toml"
+    file.write_text(
+        'genesis = "genesis.json"\n[kafka]\nbootstrap = "127.0.0.1:1"\n[api]\nurl = "http://127.0.0.1:1"\n'
+        f'[site]\ncountry = "{SITE.name.country}"\ncity = "{SITE.name.city}"\n'
+        f'site_id = "{site_id_text(SITE.name.site_id)}"\nsource = "rows.csv"\nkey = "key.json"\n'
+        'access = "access.json"\nspool = "spool.sqlite"\nspool_key = "keys/spool.key"\n'
+        '[site.mapping]\nsensor = "s"\nsource = "test"\nquality = "not_traceable"\n'
+        f'[site.mapping.time]\ncolumn = "t"\n{values}'
+    )
+    return file
+
+
+def test_a_mapping_that_was_granted_is_taken(tmp_path: Path) -> None:
+    site = load_settings(granted_files(tmp_path, "LOCAL:TRAFFIC_SPEED")).site
+    assert [rule.indicator for rule in granted_mapping(site, answer()).values] == ["LOCAL:TRAFFIC_SPEED"]
+
+
+async def test_a_mapping_that_yields_what_was_not_granted_is_refused_before_anything_is_spooled(
+    tmp_path: Path,
+) -> None:
+    file = granted_files(tmp_path, "LOCAL:TRAVEL_TIME", "LOCAL:TRAFFIC_SPEED", "LOCAL:TRAFFIC_OCCUPANCY")
+    with pytest.raises(ConfigError) as refused:
+        async with open_site_agent(load_settings(file)):
+            pass
+    assert refused.value.code == "config.not_granted"
+    assert "yields LOCAL:TRAVEL_TIME, LOCAL:TRAFFIC_OCCUPANCY, not granted" in str(refused.value)
+    assert "ask the registrar" in str(refused.value)
+    assert "remove its column" in str(refused.value)
+    assert not (tmp_path / "spool.sqlite").exists()
 
 
 def test_the_settings_set_the_pace(tmp_path: Path) -> None:
