@@ -117,6 +117,9 @@ class LoopService(mode.Service):
         """Do something once; wait after a passing fault, longer each time, and say that it failed."""
         try:
             await action()
+        except asyncio.CancelledError:
+            _refuse_stray_cancellation()
+            raise
         except (TransientError, ConflictError) as error:
             metrics.WORKER_RETRIES.labels(error.code).inc()
             self._back_off_s = min(_LONGEST_BACK_OFF_S, 2 * self._back_off_s or _FIRST_BACK_OFF_S)
@@ -127,6 +130,13 @@ class LoopService(mode.Service):
         self._back_off_s = 0.0
         self._stepped_s = time.monotonic()
         return True
+
+
+def _refuse_stray_cancellation() -> None:
+    """Crash on a cancellation that nobody asked for; mode would take it for a peaceful end and go on without us."""
+    task = asyncio.current_task()
+    if task is not None and not task.cancelling():
+        raise RuntimeError("a step was cancelled from inside")
 
 
 class _Boot(BootStrategy):
