@@ -1,24 +1,13 @@
-"""Unified records and names: ranges of every field, and exact values."""
+"""The unified KPI record: its extending part may be empty (Y.4907 Table 10-1, Length 0), down to rows and back."""
 
-from decimal import Decimal
+import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pipeline.core import avro
-from pipeline.core.names import (
-    MAX_LONG,
-    MAX_TIME_MS,
-    SiteName,
-    is_country,
-    is_text,
-    parse_site_id,
-    site_id_text,
-)
+from pipeline.core.names import SiteName, parse_site_id
 from pipeline.core.record import (
-    MAX_RECORD_BYTES,
     Extending,
     KpiValue,
     QualityCode,
@@ -26,111 +15,52 @@ from pipeline.core.record import (
     decode_record,
     encode_record,
 )
+from pipeline.core.storage import NOT_STATED, observations
 from schemas import schema
-from tests.support.world import NOW_MS, site_name
+from tests.vectors.core_world import FOLDER
 
-TEXTS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=64)
-LONGS = st.integers(-MAX_LONG, MAX_LONG)
-VALUES = st.builds(KpiValue, TEXTS, TEXTS | st.just(""), LONGS, st.integers(0, 9), TEXTS)
-RECORDS = st.builds(
-    UnifiedRecord,
-    st.builds(SiteName, st.just("IT"), TEXTS, st.binary(min_size=16, max_size=16)),
-    st.integers(0, MAX_TIME_MS),
-    st.lists(VALUES, min_size=1, max_size=5).map(tuple),
-    st.builds(Extending, TEXTS | st.just(""), st.sampled_from(QualityCode), TEXTS | st.just("")),
-)
-GOOD: dict[str, Any] = {
-    "country": "US",
-    "city": "unlocode:USMES",
-    "site_id": site_name(1).site_id,
-    "time": NOW_MS,
-    "kpi_data": [
-        {"indicator": "EC: ICT: ICT: 1C", "data_point": "", "unscaled": 1, "scale": 0, "unit": "P1"}
-    ],
-    "extending": avro.encode(schema("Extending"), {"sensor": "s", "quality": 1, "source": ""}),
-}
+VALUES = (KpiValue("LOCAL:TRAFFIC_SPEED", "", -246, 2, "HM"), KpiValue("LOCAL:FLOW", "out", 0, 0, "MQH"))
+ADDRESSES = pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1"])
 
 
-@given(RECORDS)
-def test_a_record_is_read_back(record: UnifiedRecord) -> None:
-    assert decode_record(encode_record(record)) == record
+def record(address: str = "fd00::1", extending: Extending | None = None) -> UnifiedRecord:
+    return UnifiedRecord(SiteName("US", "unlocode:USMES", parse_site_id(address)), 1, VALUES, extending)
 
 
-@given(LONGS, st.integers(0, 9))
-def test_a_value_is_exact(unscaled: int, scale: int) -> None:
-    assert KpiValue("i", "", unscaled, scale, "u").exact * 10**scale == Decimal(unscaled)
+def with_extending(part: bytes) -> bytes:
+    """The stored record with another extending part."""
+    raw = bytes.fromhex(json.loads((FOLDER / "core_record.json").read_text())["raw"])
+    fields: Any = avro.decode(schema("UnifiedRecord"), raw)
+    return avro.encode(schema("UnifiedRecord"), fields | {"extending": part})
 
 
-def extending(**changes: Any) -> bytes:
-    """Return an encoded extending part."""
-    return avro.encode(schema("Extending"), {"sensor": "s", "quality": 1, "source": ""} | changes)
+@ADDRESSES
+def test_a_record_with_an_empty_extending_part_goes_round(address: str) -> None:
+    encoded = encode_record(record(address))
+    assert encoded[-1:] == b"\0"
+    assert decode_record(encoded) == record(address)
 
 
-def value(**changes: Any) -> list[dict[str, Any]]:
-    """Return KPI data of one value with something changed."""
-    return [GOOD["kpi_data"][0] | changes]
+def test_an_empty_part_is_another_than_one_with_empty_texts() -> None:
+    filled = record(extending=Extending("", QualityCode.NOT_TRACEABLE, ""))
+    assert decode_record(encode_record(filled)) == filled
+    assert encode_record(filled) != encode_record(record())
 
 
-def test_the_record_that_is_changed_here_is_good() -> None:
-    assert decode_record(avro.encode(schema("UnifiedRecord"), GOOD)) is not None
+def test_the_stored_record_without_its_part_decodes_and_encodes_to_the_same_bytes() -> None:
+    raw = with_extending(b"")
+    found = decode_record(raw)
+    assert found is not None
+    assert found.extending is None
+    assert encode_record(found) == raw
 
 
-OUT_OF_RANGE: list[tuple[str, Any]] = [
-    *(("country", text) for text in ("", "us", "USA", "ÄÖ", "U\0")),
-    *(("city", text) for text in ("", "two words", "x" * 65, "a\tb", "\x7f", "é", "\u2066")),
-    *(("time", number) for number in (-1, MAX_TIME_MS + 1, MAX_LONG, -(2**63))),
-    ("kpi_data", []),
-    ("kpi_data", GOOD["kpi_data"] * 1025),
-    *(("kpi_data", value(indicator=text)) for text in ("", " ", "a  b", "a ", "x" * 65, "é", "a\0")),
-    *(("kpi_data", value(data_point=text)) for text in ("a b", "x" * 65, "é")),
-    *(("kpi_data", value(unit=text)) for text in ("", "a b", "é")),
-    *(("kpi_data", value(scale=number)) for number in (-1, 10, MAX_LONG)),
-    ("kpi_data", value(unscaled=-(2**63))),
-    *(("extending", extending(quality=number)) for number in (0, 7, -1, MAX_LONG)),
-    *(("extending", extending(sensor=text)) for text in ("a b", "x" * 65, "\n")),
-    *(("extending", extending(source=text)) for text in ("a b", "x" * 65, "é")),
-    ("extending", b""),
-    ("extending", extending() + b"\0"),
-    ("extending", extending()[:-1]),
-]
+@pytest.mark.parametrize("part", [b"\0", b"\0\0\0", b"\0\x0e\0", b"junk"])
+def test_a_part_that_is_neither_empty_nor_an_extending_record_is_refused(part: bytes) -> None:
+    """``00 00 00`` is one of quality 0, which rows alone use."""
+    assert decode_record(with_extending(part)) is None
 
 
-@pytest.mark.parametrize(("field", "changed"), OUT_OF_RANGE, ids=[str(n) for n in range(len(OUT_OF_RANGE))])
-def test_a_field_out_of_range_makes_no_record(field: str, changed: Any) -> None:
-    assert decode_record(avro.encode(schema("UnifiedRecord"), GOOD | {field: changed})) is None
-
-
-def test_a_record_over_its_limit_is_not_read() -> None:
-    assert decode_record(bytes(MAX_RECORD_BYTES + 1)) is None
-
-
-@given(st.text(max_size=70))
-def test_text_fields_hold_printable_ascii_without_spaces(text: str) -> None:
-    printable = all("!" <= symbol <= "~" for symbol in text)
-    assert is_text(text) == (printable and 1 <= len(text) <= 64)
-    assert is_text(text, empty=True) == (printable and len(text) <= 64)
-
-
-@given(st.text(max_size=4))
-def test_a_country_is_two_capital_letters(text: str) -> None:
-    assert is_country(text) == (len(text) == 2 and all("A" <= symbol <= "Z" for symbol in text))
-
-
-@given(
-    st.binary(min_size=16, max_size=16)
-    | st.binary(min_size=4, max_size=4).map(lambda v: bytes(10) + b"\xff\xff" + v)
-)
-def test_a_site_identifier_is_read_back_from_its_text(site_id: bytes) -> None:
-    assert parse_site_id(site_id_text(site_id)) == site_id
-
-
-def test_an_ipv4_identifier_is_written_as_ipv4() -> None:
-    assert site_id_text(bytes(10) + b"\xff\xff\x0a\0\0\1") == "10.0.0.1"
-    assert parse_site_id("10.0.0.1") == parse_site_id("::ffff:10.0.0.1")
-    assert site_id_text(bytes(15) + b"\1") == "::1"
-
-
-@pytest.mark.parametrize("text", ["", "10.0.0", "10.0.0.256", "g::1", "10.0.0.1/8", "::1::", "1.2.3.4.5"])
-def test_other_text_is_no_site_identifier(text: str) -> None:
-    with pytest.raises(ValueError, match="address"):
-        parse_site_id(text)
+def test_observations_of_an_empty_part_state_nothing() -> None:
+    found = observations([record()])
+    assert [(item.sensor, item.quality, item.source) for item in found] == [("", NOT_STATED, "")] * 2
