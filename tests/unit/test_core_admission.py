@@ -23,6 +23,7 @@ from pipeline.core.signing import Ed25519Signer
 from pipeline.core.state import Position
 from schemas import schema
 from tests.support.admission_case import CONTRACT, Case
+from tests.support.forge import resigned
 from tests.support.world import NOW_MS, PERIOD_MS, TestSite, World, control_value, packet_value, secret
 
 DAY_MS = 86_400_000
@@ -48,12 +49,15 @@ def p256_after_its_term(case: Case) -> Outcome:
     return case.feed(case.send(site), NOW_MS + 1)
 
 
-def backfilled(case: Case) -> Outcome:
-    """Grant a span and send from inside it."""
-    first = NOW_MS - 90 * DAY_MS
-    grant = BackfillGrant(case.site.name, first, first + DAY_MS, NOW_MS)
+GRANTED_MS = NOW_MS - 90 * DAY_MS
+
+
+def backfilled(case: Case, first: int = 0, last: int = DAY_MS, now: int = NOW_MS) -> Outcome:
+    """Grant a day until now, and send what was collected from ``first`` to ``last`` after its start."""
+    grant = BackfillGrant(case.site.name, GRANTED_MS, GRANTED_MS + DAY_MS, NOW_MS)
     assert case.feed(case.issue(grant)) is Outcome.ADMITTED
-    return case.feed(case.send(case.site, first))
+    times = {"collected_from": GRANTED_MS + first, "collected_to": GRANTED_MS + last}
+    return case.feed(packet_value(resigned(case.site, case.site.packet(), **times).raw), now)
 
 
 def forged(case: Case, value: bytes) -> Outcome:
@@ -70,6 +74,9 @@ CASES: list[tuple[str, Outcome, Reach]] = [
     ("just not too new", Outcome.ADMITTED, lambda c: c.feed(c.send(c.site, NOW_MS + CONTRACT.skew_ms))),
     ("just not too old", Outcome.ADMITTED, lambda c: c.feed(c.send(c.site, NOW_MS - CONTRACT.max_age_ms))),
     ("backfill", Outcome.ADMITTED, backfilled),
+    ("before the granted span", Outcome.TOO_OLD, lambda c: backfilled(c, first=-1)),
+    ("past the granted span", Outcome.TOO_OLD, lambda c: backfilled(c, last=DAY_MS + 1)),
+    ("after the grant's end", Outcome.TOO_OLD, lambda c: backfilled(c, now=NOW_MS + 1)),
     ("tick", Outcome.TICK, lambda c: c.feed(TICK_VALUE)),
     ("packet again", Outcome.DUPLICATE, lambda c: c.feed(packet_value(c.packet))),
     ("control record again", Outcome.DUPLICATE, lambda c: c.feed(control_value(c.enrolments[1]))),
