@@ -134,7 +134,7 @@ class EmbeddedStack:
         """Certificate of ``role:name``, made when missing or old, with its role's rights in Kafka."""
         principal = Principal(Role(role), name)
         self.enrol([principal])
-        return _started(self._authority).issued(self._folder_of(principal))
+        return _started(self._authority).issued(certificate_folder(self.data_dir, principal))
 
     def enrol(self, principals: Iterable[Principal]) -> None:
         """Certificates and rights for many at once."""
@@ -189,11 +189,8 @@ class EmbeddedStack:
             return Authority.load(folder)
         return Authority.create(folder, now=self._now())
 
-    def _folder_of(self, principal: Principal) -> Path:
-        return self.data_dir / "tls" / principal.role.value / principal.name
-
     def _issue(self, principal: Principal) -> CertificateFiles:
-        authority, folder = _started(self._authority), self._folder_of(principal)
+        authority, folder = _started(self._authority), certificate_folder(self.data_dir, principal)
         files = authority.issued(folder)
         if is_fresh(files, now=self._now()):
             return files
@@ -251,6 +248,11 @@ class EmbeddedStack:
             stage=INFRASTRUCTURE_STAGE,
         )
         self.supervisor.start(spec, is_awaited=False)
+
+
+def certificate_folder(data_dir: Path, principal: Principal) -> Path:
+    """Return where the stack keeps the certificate of one of its own programs."""
+    return data_dir / "tls" / principal.role.value / principal.name
 
 
 def _nameable(folder: Path) -> Path:

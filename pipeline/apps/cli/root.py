@@ -30,6 +30,7 @@ COMMANDS = {
     "demo": LazyEntry(f"{_HERE}.demo", "Run the whole pipeline on bundled real data and prove the result."),
     "genesis": LazyEntry(f"{_HERE}.authority", "Make a new chain: keys, genesis file, auditors' policy."),
     "registrar": LazyEntry(f"{_HERE}.authority", "Decide which sites may send what: approve, revoke, grant."),
+    "pki": LazyEntry(f"{_HERE}.pki", "Issue transport certificates for more programs."),
     "site": LazyEntry(f"{_HERE}.site", "At a sampling site: ask for access, collect and send.", "site"),
     "worker": LazyEntry(f"{_HERE}.worker", "Run one stream worker: validate, account, platform."),
     "serve": LazyEntry(f"{_HERE}.serve", "Serve the HTTP API: site heads, traces, schemas, metrics."),
