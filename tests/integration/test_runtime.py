@@ -106,7 +106,12 @@ def test_a_signal_ends_the_step_in_peace_and_the_process_with_0(start: Starter, 
 
 @pytest.mark.parametrize(
     ("mode", "code", "label"),
-    [("integrity", 1, "fork"), ("config", 2, "config.setting"), ("defect", 1, "defect")],
+    [
+        ("integrity", 1, "fork"),
+        ("config", 2, "config.setting"),
+        ("defect", 1, "defect"),
+        ("stray", 1, "defect"),  # a cancellation that nobody asked for must not end the work silently
+    ],
 )
 def test_a_crash_is_one_line_and_an_exit_code_and_closes_what_was_open(
     start: Starter, mode: str, code: int, label: str
@@ -116,7 +121,7 @@ def test_a_crash_is_one_line_and_an_exit_code_and_closes_what_was_open(
     assert (exit_code, out) == (code, "")
     assert [event["event"] for event in events] == ["worker_started", "worker_crashed"]
     assert events[1]["code"] == label
-    assert ("exception" in events[1]) is (mode == "defect")
+    assert ("exception" in events[1]) is (label == "defect")
     assert program.notes() == ["open", "close"]
 
 

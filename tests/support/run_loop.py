@@ -10,10 +10,11 @@ from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
 from pipeline.core.errors import ConfigError, IntegrityError, TransientError
 from pipeline.telemetry import logs
 
-CRASHES = {
+CRASHES: dict[str, BaseException] = {
     "integrity": IntegrityError("two certificates at height 7; run bkdms verify", code="fork"),
     "config": ConfigError("set this", code="config.setting"),
     "defect": ZeroDivisionError("a defect"),
+    "stray": asyncio.CancelledError(),
 }
 
 
