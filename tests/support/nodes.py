@@ -68,7 +68,7 @@ class ChainRig:
             KafkaPartitionReader(connection, self.topics.chain, partition),
             KafkaPartitionReader(connection, self.topics.cosignatures, partition),
             KafkaPartitionReader(connection, self.topics.blocks, partition),
-            IdempotentProducer(connection, max_batch_bytes=1 << 20),
+            IdempotentProducer(connection),
             IdempotentProducer(connection),
             KafkaTrimmer(connection),
             self.ledger(),

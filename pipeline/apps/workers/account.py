@@ -25,7 +25,6 @@ from pipeline.services.accounting.node import AccountingNode
 from pipeline.services.signatures import SignaturePool
 from pipeline.telemetry import logs
 
-_BLOCK_BATCH_BYTES = 1 << 20
 _STOP_TIMEOUT_S = 10.0
 
 
@@ -80,7 +79,7 @@ def node_links(settings: Settings, genesis: Genesis, connection: KafkaConnection
         KafkaPartitionReader(connection, genesis.topic, partition),
         KafkaPartitionReader(connection, topics.cosignatures, partition),
         KafkaPartitionReader(connection, topics.blocks, partition),
-        IdempotentProducer(connection, max_batch_bytes=_BLOCK_BATCH_BYTES),
+        IdempotentProducer(connection),
         IdempotentProducer(connection),
         KafkaTrimmer(connection),
         RedisLedger(redis_connection(settings.redis), genesis.chain),

@@ -106,6 +106,11 @@ class NodeMemory:
         """Height of the last block that this node knows to be committed."""
         return self.committed.block.height if self.committed else 0
 
+    @property
+    def tree_size(self) -> int:
+        """Leaves in the tree after the last committed block."""
+        return self.committed.changes.head.frontier.size if self.committed else 0
+
     async def retried(self, doing: str, step: Callable[[], Awaitable[_T]]) -> _T:
         """Repeat a step until it does not fail for now, and count the failures."""
         return await retried(doing, step, _count_retry)

@@ -14,7 +14,7 @@ from pipeline.core.quorum import Certified, check_certificate
 from pipeline.ports import LedgerBlock, Received
 from pipeline.services.accounting.memory import NodeMemory
 from pipeline.services.accounting.publication import publication
-from pipeline.services.accounting.startup import KEPT_BLOCKS, certified_body
+from pipeline.services.accounting.startup import KEPT_BLOCKS, certified_body, holds_same
 from pipeline.telemetry import node_metrics as metrics
 
 _log = structlog.get_logger(__name__)
@@ -59,10 +59,14 @@ class Publishing:
             self._forged(record, "no valid certificate")
             return
         height = block.header.height
-        while height > memory.height:
+        # The quorum vouches for the tree, not for a height that somebody wrote beside its certificate.
+        while height > memory.height and block.header.tree_size > memory.tree_size:
             await memory.bell.wait(_WAIT_S)
+        if height > memory.height:
+            self._forged(record, "a certificate of another height")
+            return
         held = next((b for b in memory.links.store.held_blocks(height - 1) if b.height == height), None)
-        if held is not None and held.block_hash != block.hash:
+        if held is not None and not holds_same(held, block):
             self._refuse_other(record, held, certified)
             return
         if height == memory.published + 1:
@@ -96,7 +100,7 @@ class Publishing:
 
     async def publish(self) -> None:
         """Publish while this node holds the lease, for ever."""
-        memory = self._memory
+        memory, failures = self._memory, 0
         while True:
             try:
                 holds = await memory.links.ledger.acquire_lease(memory.identity.name, _LEASE_MS)
@@ -107,7 +111,11 @@ class Publishing:
                     await self._publish_next()
                 else:
                     await memory.bell.wait(_WAIT_S)
+                failures = 0
             except TransientError as error:
+                failures += 1
+                if failures == 1:
+                    _log.warning("retrying", doing="publishing", code=error.code, error=str(error))
                 metrics.RETRIES.labels(error.code).inc()
                 await asyncio.sleep(_LEASE_LOOK_S)
 

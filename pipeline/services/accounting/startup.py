@@ -16,8 +16,9 @@ from pipeline.core.merkle import Frontier
 from pipeline.core.replica import BlockProblem, BlockReason, Extended, assume_signed, extend
 from pipeline.core.state import ChainState, Changes
 from pipeline.ports import LedgerBlock, NodeStore, PartitionReader, SignedBlock
-from pipeline.services.accounting.votes import parse_vote
+from pipeline.services.accounting.votes import genuine_lines, parse_vote
 from pipeline.services.signatures import SignaturePool
+from pipeline.telemetry import node_metrics as metrics
 
 _FETCH_RECORDS = 500
 _FETCH_BLOCKS = 16
@@ -59,12 +60,19 @@ async def catch_up(
     state, last = stored.state, None
     for held in stored.tail:
         last = _extended(extend(state, held.certified, assume_signed))
-    position, published = await _follow_topic(store, blocks, pool, state, last)
+    position, published, ahead = await _follow_topic(store, blocks, pool, state, last)
     if published < stored.published:
         raise IntegrityError(
             f"the blocks topic ends at height {published}, but height {stored.published} was published; "
             "restore the topic from its copies, then check it with 'bkdms verify'",
             code="blocks_topic_cut",
+        )
+    if ahead > state.head.frontier.size and (await log.bounds())[0] > state.head.next_offset:
+        # Where the log still holds what is missing, it is derived, committed and published again.
+        raise IntegrityError(
+            f"the blocks topic has a gap after height {state.head.height}, and the chain log begins later; "
+            "restore the topic from its copies, then check it with 'bkdms verify'",
+            code="blocks_topic",
         )
     if state.head.height == 0:
         return Resumed(state, state.head.frontier, None, (), published, position)
@@ -76,13 +84,17 @@ async def catch_up(
 
 async def _follow_topic(
     store: NodeStore, blocks: PartitionReader, pool: SignaturePool, state: ChainState, last: Extended | None
-) -> tuple[int, int]:
-    """Extend the state by the topic's blocks; return the position after them and the last height there."""
+) -> tuple[int, int, int]:
+    """Extend the state by the topic's blocks; return the position after them and the last height there.
+
+    The third number is the largest tree that a certificate was seen of beyond the next block, or 0.
+    """
     stored = store.load(state.genesis)
     first, end = await blocks.bounds()
     position, published = max(stored.blocks_next, first), stored.published
     if end < position:
-        return position, 0
+        return position, 0, 0
+    ahead = 0
     await blocks.seek(position)
     while position < end:
         for record in await blocks.fetch(_FETCH_BLOCKS, _FETCH_TIMEOUT_MS):
@@ -94,11 +106,16 @@ async def _follow_topic(
                 last = result
                 published = state.head.height
             elif result.reason is BlockReason.REPEAT:
-                published = max(published, min(result.height, state.head.height))
+                published += _is_next_published(store, published, body)
+            elif result.reason is BlockReason.UPGRADE:
+                raise IntegrityError(
+                    f"blocks topic: {result}; check it with 'bkdms verify'", code="blocks_topic"
+                )
             else:
-                _refuse(result)
+                metrics.FORGED.inc()
+                ahead = max(ahead, _tree_size(body) if result.reason is BlockReason.GAP else 0)
         store.mark_published(published, position, state.head.height - KEPT_BLOCKS)
-    return position, published
+    return position, published, ahead
 
 
 def certified_body(value: bytes | None) -> bytes:
@@ -116,10 +133,21 @@ def _extended(result: Extended | BlockProblem) -> Extended:
     return result
 
 
-def _refuse(problem: BlockProblem) -> None:
-    """Halt where certified blocks contradict our state; pass over what nobody certified."""
-    if problem.reason in (BlockReason.GAP, BlockReason.UPGRADE):
-        raise IntegrityError(f"blocks topic: {problem}; check it with 'bkdms verify'", code="blocks_topic")
+def _is_next_published(store: NodeStore, published: int, body: bytes) -> bool:
+    """Tell whether a repeat is the very block that we hold as the next one to be published."""
+    parsed = parse_certified(body)
+    held = next((block for block in store.held_blocks(published) if block.height == published + 1), None)
+    return parsed is not None and held is not None and holds_same(held, parsed[0])
+
+
+def holds_same(held: LedgerBlock, block: Block) -> bool:
+    """Tell whether a held block is this one, entries included: a hash covers the header alone."""
+    return held.block_hash == block.hash and held.certified.startswith(block.encoded)
+
+
+def _tree_size(body: bytes) -> int:
+    parsed = parse_certified(body)
+    return parsed[0].header.tree_size if parsed is not None else 0
 
 
 async def _compare_with_log(state: ChainState, held: LedgerBlock, log: PartitionReader) -> Changes:
@@ -162,11 +190,16 @@ async def recover_signing_records(
     first, end = await votes.bounds()
     await votes.seek(first)
     position = first
+    told: set[tuple[int, bytes]] = set()
     while position < end:
         found = []
         for record in await votes.fetch(_FETCH_RECORDS, _FETCH_TIMEOUT_MS):
             position = record.offset + 1
             vote = parse_vote(genesis.chain, record.value)
-            if vote is not None and vote.node == name and record.value is not None:
+            if vote is None or vote.node != name or record.value is None or not genuine_lines(genesis, vote):
+                continue
+            # A signature covers the tree alone: only its first message is sure to tell our height and block.
+            if (vote.tree_size, vote.root) not in told:
+                told.add((vote.tree_size, vote.root))
                 found.append(SignedBlock(vote.height, vote.block_hash, record.value))
         store.record_signed(found)

@@ -7,6 +7,7 @@ from pipeline.core import avro
 from pipeline.core.checkpoint import Checkpoint, Cosignature, assemble_certificate, cosign
 from pipeline.core.derive import Derived
 from pipeline.core.genesis import Genesis
+from pipeline.core.merkle import EMPTY_ROOT
 from pipeline.core.quorum import cosigner_of
 from pipeline.core.signing import Signer
 from schemas import schema
@@ -72,11 +73,19 @@ def parse_vote(chain: bytes, value: bytes | None) -> Vote | None:
     raw = avro.unframe(_COSIGNATURE, value)
     if raw is None or raw["chain"] != chain or min(raw["height"], raw["tree_size"]) < 1:
         return None
+    if raw["root"] == EMPTY_ROOT:
+        return None
     try:
         cosignatures = tuple(_cosignature(raw["node"], line) for line in raw["signatures"])
     except ValueError:
         return None
     return Vote(raw["height"], raw["block_hash"], raw["tree_size"], raw["root"], raw["node"], cosignatures)
+
+
+def genuine_lines(genesis: Genesis, vote: Vote) -> tuple[Cosignature, ...]:
+    """Return the cosignatures of a vote that its node really made; height and block hash are not covered by them."""
+    signed = Checkpoint(genesis.origin, vote.tree_size, vote.root)
+    return tuple(c for c in vote.cosignatures if cosigner_of(signed, c, genesis.policy) == vote.node)
 
 
 def _cosignature(name: str, line: bytes) -> Cosignature:
@@ -122,11 +131,10 @@ class Ballot:
         derived = self._derived.get(vote.height)
         if derived is None:
             return self._keep_early(vote)
-        signed = Checkpoint(self.genesis.origin, vote.tree_size, vote.root)
-        good = tuple(c for c in vote.cosignatures if cosigner_of(signed, c, self.genesis.policy) == vote.node)
+        good = genuine_lines(self.genesis, vote)
         if not good:
             return VoteOutcome.INVALID
-        if signed != derived.checkpoint:
+        if (vote.tree_size, vote.root) != (derived.checkpoint.size, derived.checkpoint.root):
             return VoteOutcome.DIVERGENT
         votes = self._votes.setdefault(vote.height, {})
         if vote.node in votes:
@@ -135,9 +143,8 @@ class Ballot:
         return VoteOutcome.COUNTED
 
     def _keep_early(self, vote: Vote) -> VoteOutcome:
-        known = vote.node in self.genesis.policy.node_names
         highest = max(self._derived, default=self.committed)
-        if not known or vote.height > highest + _EARLY_HEIGHTS:
+        if vote.height > highest + _EARLY_HEIGHTS or not genuine_lines(self.genesis, vote):
             return VoteOutcome.INVALID
         self._early.setdefault(vote.height, {})[vote.node] = vote
         return VoteOutcome.EARLY
