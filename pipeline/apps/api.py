@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
@@ -17,6 +18,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
 from pipeline.apps.schema_routes import RegistryError, schema_router
+from pipeline.apps.tile_routes import tile_router
 from pipeline.core.errors import BkdmsError, ConflictError, IntegrityError, TransientError
 from pipeline.core.followed import BlockInfo
 from pipeline.core.genesis import Genesis
@@ -49,13 +51,17 @@ class ApiError(HTTPException):
 
 @dataclass(slots=True)
 class ApiParts:
-    """What the API is made of. ``follower`` fills ``view``; ``blocks`` has a reader of its own."""
+    """What the API is made of. ``follower`` fills ``view``; ``blocks`` has a reader of its own.
+
+    ``tiles`` is the exporter's folder, where one is to be served.
+    """
 
     genesis: Genesis
     topics: Topics
     view: LedgerView
     follower: Follower
     blocks: BlockSource
+    tiles: Path | None = None
     halted: IntegrityError | None = None
     is_ready: bool = False
 
@@ -92,6 +98,8 @@ def create_api(parts: ApiParts) -> FastAPI:
     _answer_errors(app)
     app.include_router(_ledger_router(parts))
     app.include_router(schema_router(parts.topics))
+    if parts.tiles is not None:
+        app.include_router(tile_router(parts.tiles))
     app.include_router(_health_router(parts))
     return app
 

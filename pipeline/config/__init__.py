@@ -3,6 +3,7 @@
 from pipeline.config.load import load_settings, required
 from pipeline.config.sections import (
     ApiSettings,
+    ExportSettings,
     KafkaSettings,
     NodeSettings,
     PlatformSettings,
@@ -16,6 +17,7 @@ from pipeline.config.settings import Settings, default_data_dir
 
 __all__ = [
     "ApiSettings",
+    "ExportSettings",
     "KafkaSettings",
     "NodeSettings",
     "PlatformSettings",

@@ -134,6 +134,13 @@ class PlatformSettings(Section):
     keys_dir: FilePath = Field(description="folder of the platform's sealing keys")
 
 
+class ExportSettings(Section):
+    """The exporter, and what the API offers of it."""
+
+    folder: FilePath | None = Field(None, description="folder of the exported tiles and checkpoint")
+    key: FilePath = Field(description="file of the log's signing key")
+
+
 class SiteSettings(Section):
     """One sampling site."""
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipeline.config.naming import ENV_DELIMITER, ENV_PREFIX, required
 from pipeline.config.sections import (
     ApiSettings,
+    ExportSettings,
     FilePath,
     KafkaSettings,
     NodeSettings,
@@ -45,6 +46,7 @@ class Settings(BaseSettings):
     api: ApiSettings
     node: NodeSettings
     platform: PlatformSettings
+    export: ExportSettings
     site: SiteSettings
     registrar: RegistrarSettings
     worker: WorkerSettings
@@ -75,6 +77,7 @@ class Settings(BaseSettings):
             "worker": {},
             "store": {"url": f"sqlite:///{data_dir / 'platform' / 'store.sqlite'}"},
             "platform": {"keys_dir": data_dir / "platform" / "keys"},
+            "export": {"key": data_dir / "chain" / "keys" / "log.json"},
             "registrar": {"key": data_dir / "chain" / "keys" / "registrar.json"},
             "site": {
                 "key": data_dir / "site" / "key.json",

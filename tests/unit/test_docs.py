@@ -155,7 +155,14 @@ def test_the_settings_table_is_complete() -> None:
 
 
 def test_the_list_of_metrics_is_complete() -> None:
-    for module in ("metrics", "node_metrics", "platform_metrics", "site_metrics", "api_metrics"):
+    for module in (
+        "metrics",
+        "node_metrics",
+        "platform_metrics",
+        "site_metrics",
+        "api_metrics",
+        "export_metrics",
+    ):
         assert find_spec(f"pipeline.telemetry.{module}") is not None
         __import__(f"pipeline.telemetry.{module}")
     ours = {

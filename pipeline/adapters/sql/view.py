@@ -3,7 +3,6 @@
 All of it follows from the blocks topic: a view whose files contradict each other is built again from there.
 """
 
-import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, RowMapping, select
 
+from pipeline.adapters.folder_lock import lock_folder
 from pipeline.adapters.hash_files import HashFiles
 from pipeline.adapters.sql.block_rows import block_row
 from pipeline.adapters.sql.engine import open_sqlite, transaction, upsert
@@ -27,7 +27,7 @@ from pipeline.adapters.sql.view_tables import (
     view_sites,
 )
 from pipeline.core.control import Action, Control, Enrol, KeyOffer, Revoke
-from pipeline.core.errors import ConfigError, ConflictError
+from pipeline.core.errors import ConflictError
 from pipeline.core.followed import Applied, BlockInfo, EntryInfo, SiteInfo
 from pipeline.core.genesis import Genesis
 from pipeline.core.names import SiteName
@@ -107,13 +107,13 @@ class SqlLedgerView:
     """The view in one folder, which one process at a time may have open.
 
     Raises:
-        ConfigError: another process has the folder (code ``view_in_use``), or it is another chain's.
+        ConfigError: another process has the folder (code ``folder_in_use``), or it is another chain's.
     """
 
     def __init__(self, folder: Path, genesis: Genesis) -> None:
         self._genesis = genesis
         self.engine: Engine = open_sqlite(folder / "view.sqlite", durable=True)
-        self._lock_file = _lock(folder)
+        self._lock_file = lock_folder(folder)
         self._tree_folder = folder / "tree"
         self._tree: HashFiles | None = None
         self._swap = Lock()
@@ -210,18 +210,6 @@ class SqlLedgerView:
 
 def _entry(row: RowMapping, payload: bytes | None) -> EntryInfo:
     return EntryInfo(payload=payload, **{field: row[field] for field in _ENTRY_FIELDS})
-
-
-def _lock(folder: Path) -> int:
-    file = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(file)
-        raise ConfigError(
-            f"{folder} is in use by another process; stop it, or name another data folder", code="view_in_use"
-        ) from None
-    return file
 
 
 def _store_block(connection: Connection, item: Applied) -> None:

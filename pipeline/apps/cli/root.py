@@ -32,9 +32,10 @@ COMMANDS = {
     "registrar": LazyEntry(f"{_HERE}.authority", "Decide which sites may send what: approve, revoke, grant."),
     "pki": LazyEntry(f"{_HERE}.pki", "Issue transport certificates for more programs."),
     "site": LazyEntry(f"{_HERE}.site", "At a sampling site: ask for access, collect and send.", "site"),
-    "worker": LazyEntry(f"{_HERE}.worker", "Run one stream worker: validate, account, platform."),
+    "worker": LazyEntry(f"{_HERE}.worker", "Run one stream worker: validate, account, platform, export."),
     "serve": LazyEntry(f"{_HERE}.serve", "Serve the HTTP API: site heads, traces, schemas, metrics."),
     "verify": LazyEntry(f"{_HERE}.audit", "Audit a whole chain and name the first thing that is wrong."),
+    "export": LazyEntry(f"{_HERE}.export", "Write the ledger for outsiders: tiles, or a file of blocks."),
     "trace": LazyEntry(f"{_HERE}.audit", "Show where a value came from, by its tracing code."),
 }
 

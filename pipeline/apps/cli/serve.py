@@ -51,7 +51,7 @@ def api_parts(settings: Settings) -> ApiParts:
         alarm=alarm,
     )
     blocks = BlockSource(KafkaPartitionReader(connection, topics.blocks, genesis.partition))
-    return ApiParts(genesis, topics, view, follower, blocks)
+    return ApiParts(genesis, topics, view, follower, blocks, settings.export.folder)
 
 
 def server_tls(settings: ApiSettings) -> ssl.SSLContext | None:

@@ -1,0 +1,160 @@
+"""Tiles, entry bundles and the checkpoint on a file system, as C2SP tlog-tiles names them.
+
+Each file appears under its name whole, by a rename; the checkpoint last, when everything that it speaks of is on the
+disk. Writing the same again changes nothing, so an export can be taken up again from any point.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pipeline.core.errors import TransientError
+from pipeline.core.note import MAX_NOTE_BYTES
+from pipeline.core.tiles import (
+    ENTRIES,
+    MAX_ENTRY_BYTES,
+    TILE_LEVELS,
+    TILE_WIDTH,
+    Edge,
+    TileId,
+    decode_bundle,
+    decode_tile,
+    levels_of,
+    partial_width,
+)
+
+CHECKPOINT: Final = "checkpoint"
+MAX_FILE_BYTES: Final = TILE_WIDTH * (MAX_ENTRY_BYTES + 2)
+"""The largest bundle there can be."""
+_DRAFT: Final = ".draft"
+_FOLDER_MODE: Final = 0o755
+
+
+class TileFiles:
+    """The files of one exported log. One process at a time writes to a folder; its owner sees to that."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._full: list[TileId] = []
+        self._renamed: set[Path] = set()
+
+    def read_edge(self, size: int) -> Edge | None:
+        """Return the right edge of the tree of ``size`` leaves, or None where it is damaged or not there.
+
+        Raises:
+            TransientError: the disk refuses (code ``disk``).
+        """
+        rows: list[tuple[bytes, ...]] = []
+        for level in range(levels_of(size)):
+            width = partial_width(level, size)
+            index = size >> TILE_LEVELS * (level + 1)
+            row = decode_tile(self._read(TileId(level, index, width).path)) if width else ()
+            if row is None:
+                return None
+            rows.append(row)
+        width = partial_width(0, size)
+        path = TileId(ENTRIES, size // TILE_WIDTH, width).path if width else None
+        entries = decode_bundle(self._read(path)) if path is not None else ()
+        try:
+            return Edge(size, entries or (), tuple(rows))
+        except ValueError:
+            return None
+
+    def write(self, tiles: Iterable[tuple[TileId, bytes]]) -> None:
+        """Write bundles and tiles; full ones are never replaced by other bytes than whole ones.
+
+        Raises:
+            TransientError: the disk refuses (code ``disk``).
+        """
+        for tile, content in tiles:
+            self._put(tile.path, content)
+            if tile.is_full:
+                self._full.append(tile)
+
+    def read_checkpoint(self) -> bytes:
+        """Return the checkpoint's note; empty where there is none.
+
+        Raises:
+            TransientError: the disk refuses (code ``disk``).
+        """
+        return self._read(CHECKPOINT, MAX_NOTE_BYTES + 1)
+
+    def write_checkpoint(self, note: bytes) -> None:
+        """Make everything written durable, then put the checkpoint in its place.
+
+        Raises:
+            TransientError: the disk refuses (code ``disk``).
+        """
+        self._sync_folders()
+        self._put(CHECKPOINT, note)
+        self._sync_folders()
+
+    def prune(self) -> None:
+        """Remove the partial forms of what became full since the last call; clients then ask for the full one.
+
+        Raises:
+            TransientError: the disk refuses (code ``disk``).
+        """
+        with _disk_errors():
+            while self._full:
+                partials = self._folder / self._full[-1].partials_path
+                if partials.is_dir():
+                    shutil.rmtree(partials)
+                self._full.pop()
+
+    def _read(self, path: str, limit: int = MAX_FILE_BYTES) -> bytes:
+        with _disk_errors():
+            try:
+                with (self._folder / path).open("rb") as file:
+                    return file.read(limit)
+            except (FileNotFoundError, NotADirectoryError):
+                return b""
+
+    def _put(self, path: str, content: bytes) -> None:
+        if self._read(path, len(content) + 1) == content:
+            return
+        target = self._folder / path
+        with _disk_errors():
+            self._make_folder(target.parent)
+            draft = self._folder / _DRAFT
+            with draft.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        self._renamed.add(target.parent)
+
+    def _make_folder(self, folder: Path) -> None:
+        """Make a folder; its parents' entries are made durable with the files."""
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+        # Up to the log's own folder: any of them may be new.
+        while folder != self._folder:
+            folder = folder.parent
+            self._renamed.add(folder)
+
+    def _sync_folders(self) -> None:
+        with _disk_errors():
+            for folder in self._renamed:
+                if folder.is_dir():
+                    _sync(folder)
+        self._renamed.clear()
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Turn the system's refusals into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise TransientError(f"the disk refuses: {error}", code="disk") from error

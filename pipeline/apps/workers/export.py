@@ -1,0 +1,95 @@
+"""``bkdms worker export``: writes tiles and the signed checkpoint as blocks are published."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
+from pipeline.adapters.keystore import load_signer
+from pipeline.adapters.sql.export_store import SqlExportStore
+from pipeline.adapters.tile_files import TileFiles
+from pipeline.apps.authority import load_genesis
+from pipeline.apps.cli.context import settings_of
+from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
+from pipeline.config import Settings, required
+from pipeline.core.avro import require_compiled_reader
+from pipeline.core.errors import ConfigError
+from pipeline.core.genesis import Genesis
+from pipeline.core.keys import Use
+from pipeline.services.exporter import ExportParts, ExportWorker
+from pipeline.telemetry import logs
+
+STATE_FOLDER: Final = ".state"
+"""The exporter's own state, in the export folder; never served."""
+_FOLDER_MODE: Final = 0o755
+
+
+def export_worker(
+    settings: Settings, genesis: Genesis, connection: KafkaConnection, folder: Path
+) -> ExportWorker:
+    """Put an exporter on Kafka, the log key and a folder together.
+
+    Raises:
+        ConfigError: a setting, the key or the folder is wrong, or another process exports to it.
+        TransientError: the folder can't be used right now.
+    """
+    require_compiled_reader()
+    signer = load_signer(settings.export.key, Use.LOG)
+    try:
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"export folder {folder}: {error.strerror}", code="config.file") from None
+    parts = ExportParts(
+        genesis,
+        signer,
+        KafkaPartitionReader(connection, settings.topics.blocks, genesis.partition),
+        TileFiles(folder),
+        SqlExportStore(folder / STATE_FOLDER, genesis),
+    )
+    return ExportWorker(parts, ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="signatures"))
+
+
+def kafka_connection(settings: Settings, name: str) -> KafkaConnection:
+    """Return the connection of a program to the settings' Kafka.
+
+    Raises:
+        ConfigError: address or certificate are not set.
+    """
+    return KafkaConnection(
+        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"
+    )
+
+
+def export(
+    ctx: typer.Context,
+    *,
+    name: Annotated[str, typer.Option(help="Name of this worker in logs and at Kafka.")] = "export",
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+) -> None:
+    """Check every block and write it as C2SP tiles with a signed checkpoint, for outsiders (export.folder).
+
+    Needs the log's key (export.key), which signs only checkpoints that a quorum certified. One runs per folder. Goes
+    on from where it stopped, after a crash too. `bkdms serve` offers the folder under /tiles.
+
+    Example: bkdms --config export.toml worker export
+    """
+    settings = settings_of(ctx)
+    try:
+        logs.configure(log_level)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    genesis = load_genesis(settings.genesis)
+    folder = required(settings.export.folder, "export.folder")
+    connection = kafka_connection(settings, name)
+    options = WorkerOptions(
+        name,
+        settings.worker.metrics_host,
+        settings.worker.metrics_port,
+        connection,
+        settings.data_dir / "workers" / name,
+    )
+    code = run_worker(lambda: LoopService(export_worker(settings, genesis, connection, folder)), options)
+    raise typer.Exit(code)
