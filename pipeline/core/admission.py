@@ -82,7 +82,10 @@ def registration_problem(state: ChainState, packet: Packet, time_ms: int) -> Out
     problem = site_problem(state.chain, state.contract, site, packet, time_ms)
     if problem is not None:
         return problem
-    offered = {offer.key.fingerprint for offer in state.tables.offers.get(packet.site, ())}
+    # A suite promises its key agreement: a packet that says xwing is not sealed to a classical key alone.
+    wanted = SEALING_ALGORITHM[packet.suite]
+    offers = state.tables.offers.get(packet.site, ())
+    offered = {offer.key.fingerprint for offer in offers if offer.key.algorithm is wanted}
     return None if any(r.key in offered for r in packet.recipients) else Outcome.UNKNOWN_RECIPIENT
 
 

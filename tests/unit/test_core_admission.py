@@ -12,6 +12,7 @@ from pipeline.core.contract import Contract
 from pipeline.core.control import (
     MAX_CONTROL_BYTES,
     BackfillGrant,
+    control_id,
 )
 from pipeline.core.derive import Derived, Deriver, Fed, LogRecord
 from pipeline.core.keys import Algorithm, Use
@@ -288,3 +289,22 @@ def test_what_was_judged_admitted_can_be_enacted() -> None:
     assert judge(state, parsed, NOW_MS) is Outcome.ADMITTED
     enact(state, parsed)
     assert judge(state, parsed, NOW_MS) is Outcome.DUPLICATE
+
+
+def test_a_packet_that_says_xwing_is_refused_where_it_is_sealed_to_a_classical_key() -> None:
+    case = Case()
+    site = case.world.site(2)
+    both = (Suite.LIGHT, Suite.XWING)
+    enrolled = case.issue(case.enrolment(suites=both))
+    assert case.feed(enrolled) is Outcome.ADMITTED
+    case.world.sequence += 1
+    identifier = control_id(enrolled[5:])
+    assert identifier is not None
+    case.world.previous = identifier
+    offered = site.platform_key.public
+    offer = case.issue(case.offer(site=site.name, public_key=offered.raw))
+    assert case.feed(offer) is Outcome.ADMITTED
+    site.suite = Suite.XWING
+    assert case.feed(case.send(site)) is Outcome.UNKNOWN_RECIPIENT
+    again = case.world.site(2)
+    assert case.feed(case.send(again)) is Outcome.ADMITTED

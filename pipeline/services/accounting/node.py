@@ -9,6 +9,7 @@ import asyncio
 import structlog
 
 from pipeline.core.derive import Deriver
+from pipeline.core.errors import TransientError
 from pipeline.core.genesis import Genesis
 from pipeline.core.topics import Topics
 from pipeline.services.accounting.committer import Committer
@@ -56,8 +57,11 @@ class AccountingNode:
         self.ready.set()
         tasks = [asyncio.ensure_future(loop()) for loop in loops]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            # No loop ends by itself, so the first that does says why, even where it was only cancelled.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
+                if task.cancelled():
+                    raise TransientError("a loop of the node was cancelled from inside", code="cancelled")
                 task.result()
         finally:
             for task in tasks:
