@@ -13,6 +13,7 @@ from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import IntegrityError
 from pipeline.core.genesis import Genesis
 from pipeline.core.merkle import Frontier
+from pipeline.core.quorum import Certified, check_certificate
 from pipeline.core.replica import BlockProblem, BlockReason, Extended, assume_signed, extend
 from pipeline.core.state import ChainState, Changes
 from pipeline.ports import LedgerBlock, NodeStore, PartitionReader, SignedBlock
@@ -106,7 +107,7 @@ async def _follow_topic(
                 last = result
                 published = state.head.height
             elif result.reason is BlockReason.REPEAT:
-                published += _is_next_published(store, published, body)
+                published += _is_next_published(state.genesis, store, published, body)
             elif result.reason is BlockReason.UPGRADE:
                 raise IntegrityError(
                     f"blocks topic: {result}; check it with 'bkdms verify'", code="blocks_topic"
@@ -133,11 +134,14 @@ def _extended(result: Extended | BlockProblem) -> Extended:
     return result
 
 
-def _is_next_published(store: NodeStore, published: int, body: bytes) -> bool:
-    """Tell whether a repeat is the very block that we hold as the next one to be published."""
+def _is_next_published(genesis: Genesis, store: NodeStore, published: int, body: bytes) -> bool:
+    """Tell whether a repeat is the very block that we hold as the next one to be published, well certified."""
     parsed = parse_certified(body)
     held = next((block for block in store.held_blocks(published) if block.height == published + 1), None)
-    return parsed is not None and held is not None and holds_same(held, parsed[0])
+    if parsed is None or held is None or not holds_same(held, parsed[0]):
+        return False
+    certified = check_certificate(parsed[1], genesis.origin, genesis.policy)
+    return isinstance(certified, Certified) and certified.checkpoint.size == parsed[0].header.tree_size
 
 
 def holds_same(held: LedgerBlock, block: Block) -> bool:

@@ -1,0 +1,108 @@
+"""A node that starts believes only what a quorum certified and what it signed itself."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.sql.node_store import SqliteNodeStore
+from pipeline.core.admission import TICK_VALUE
+from pipeline.core.block import encode_certified, make_block
+from pipeline.core.derive import Derived, Deriver, LogRecord
+from pipeline.core.errors import IntegrityError
+from pipeline.ports import Received, SignedBlock
+from pipeline.services.accounting.startup import Resumed, catch_up, ledger_block, recover_signing_records
+from pipeline.services.accounting.votes import Candidate, vote_message
+from pipeline.services.signatures import SignaturePool
+from tests.support.chain import MemoryReader, MemoryTopic, framed
+from tests.support.world import NOW_MS, PERIOD_MS, World, control_value, packet_value, secret
+
+
+class LogReader(MemoryReader):
+    """The chain log in memory, with one period between two records."""
+
+    async def fetch(self, max_records: int, timeout_ms: int) -> list[Received]:
+        found = await super().fetch(max_records, timeout_ms)
+        return [replace(record, time_ms=NOW_MS + PERIOD_MS * record.offset) for record in found]
+
+
+@dataclass
+class Case:
+    """A chain of three blocks, derived from a log, and the empty folder of a node."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.world = World()
+        site = self.world.site(1)
+        values = [control_value(raw) for raw in self.world.enrolment(site)]
+        self.log = MemoryTopic("log", [*values, packet_value(site.packet()), TICK_VALUE])
+        self.blocks: list[Derived] = []
+        deriver = Deriver(self.world.state())
+        for offset, value in enumerate(self.log.values):
+            time_ms = NOW_MS + PERIOD_MS * offset
+            self.blocks.extend(deriver.feed(LogRecord(offset, time_ms, value)).closed)
+        self.certified = [self.world.certified(derived) for derived in self.blocks]
+        self.store = SqliteNodeStore(self.folder, self.world.genesis)
+        self.pool = SignaturePool(1)
+
+    def commit(self, count: int) -> None:
+        """Put the first blocks into the folder, committed and unpublished."""
+        before = None
+        for derived, certified in list(zip(self.blocks, self.certified, strict=True))[:count]:
+            self.store.add_block(before, ledger_block(derived.block, certified))
+            before = derived.changes
+
+    async def start(self, published: list[bytes | None]) -> Resumed:
+        """Start the node on a blocks topic."""
+        reader = MemoryReader(MemoryTopic("blocks", published))
+        return await catch_up(self.world.genesis, self.store, reader, LogReader(self.log), self.pool)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Iterator[Case]:
+    made = Case(tmp_path)
+    yield made
+    made.store.close()
+    made.pool.close()
+
+
+async def test_a_node_takes_a_height_for_published_only_by_the_very_block(case: Case) -> None:
+    case.commit(3)
+    second = case.blocks[1].block
+    nobody = framed(encode_certified(second, b"no certificate"))
+    other_header = make_block(replace(second.header, height=3), second.entries)
+    forged = framed(encode_certified(other_header, b""))
+    resumed = await case.start([framed(case.certified[0]), forged, nobody])
+    assert (resumed.published, resumed.state.head.height) == (1, 3)
+    topic = [framed(case.certified[0]), forged, nobody, framed(case.certified[1])]
+    assert (await case.start(topic)).published == 2
+
+
+async def test_a_gap_in_the_blocks_topic_is_derived_again_from_the_chain_log(case: Case) -> None:
+    resumed = await case.start([framed(case.certified[0]), framed(case.certified[2])])
+    assert (resumed.state.head.height, resumed.published) == (1, 1)
+
+
+async def test_a_gap_that_the_chain_log_no_longer_holds_halts_the_node(case: Case) -> None:
+    case.log.first = 2
+    with pytest.raises(IntegrityError, match="gap after height 1"):
+        await case.start([framed(case.certified[0]), framed(case.certified[2])])
+
+
+async def test_a_node_takes_from_the_topic_only_what_it_signed_itself(case: Case) -> None:
+    """Neither a message that another node wrote in its name nor its own signature under another height."""
+    world, first = case.world, case.blocks[0]
+    about = Candidate(1, first.block.hash, first.checkpoint)
+
+    def vote(candidate: Candidate, signer: str) -> bytes:
+        return vote_message(world.genesis.chain, candidate, "node-0", world.node_signers[signer], 1)
+
+    own = vote(about, "node-0")
+    in_its_name = vote(replace(about, height=5, block_hash=secret("other")), "node-3")
+    moved = vote(replace(about, height=2, block_hash=secret("other")), "node-0")
+    reader = MemoryReader(MemoryTopic("votes", [in_its_name, own, moved]))
+    await recover_signing_records(world.genesis, case.store, reader, "node-0")
+    assert case.store.signed(1) == SignedBlock(1, first.block.hash, own)
+    assert (case.store.signed(2), case.store.signed(5)) == (None, None)
