@@ -20,6 +20,7 @@ _DIGEST_PREFIX = b"bkdms/log/v1\x00"
 _DIGEST_ITEM = struct.Struct(">QQ32sB")
 _HEADER_ROOM_BYTES = 1024
 _MAX_REFUSED_BYTES = 4_000_000
+_REFUSED_OVERHEAD_BYTES = 256  # what a refusal costs beside its value, so that empty ones are bounded, too
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,10 @@ class Deriver:
         self._digest.update(_DIGEST_ITEM.pack(record.offset, record.time_ms, sha256(value).digest(), outcome))
         self.next_offset = record.offset + 1
         self._outcomes[outcome] += 1
-        if outcome.is_refusal and self._refused_bytes + len(value) <= _MAX_REFUSED_BYTES:
+        cost = len(value) + _REFUSED_OVERHEAD_BYTES
+        if outcome.is_refusal and self._refused_bytes + cost <= _MAX_REFUSED_BYTES:
             self._refused.append(Refused(record, outcome))
-            self._refused_bytes += len(value)
+            self._refused_bytes += cost
 
     def _close(self) -> Derived:
         block = make_block(self._header(), self._entries)

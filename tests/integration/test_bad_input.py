@@ -1,5 +1,6 @@
 """Hostile bytes on every topic of a real Kafka: each is refused by name, nothing stops, nothing is believed."""
 
+import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from ops.stack import EmbeddedStack
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import IdempotentProducer
 from pipeline.core import avro
+from pipeline.core.control import Revoke
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import Packet, packet_id
@@ -31,9 +33,12 @@ from tests.support.outage_values import (
     enrolled,
     false_blocks,
     false_controls,
+    false_registrations,
     false_votes,
     malformed_values,
 )
+from tests.support.validation import registration_value
+from tests.support.validators import ValidatorRig
 from tests.support.world import TestSite, control_value, packet_value
 
 pytestmark = pytest.mark.stack
@@ -206,3 +211,39 @@ async def test_nodes_and_consumers_believe_nothing_false_on_the_topics_between_t
     assert await committed(rig) == [packet_id(raw) for raw in good]
     await platform.close()
     await view.close()
+
+
+async def test_validators_believe_nothing_false_on_the_sites_topic(
+    stack: EmbeddedStack, topics: Topics, tmp_path: Path
+) -> None:
+    """Unsigned, foreign and old registrations are counted by name; a revoked site stays out, the other gets through."""
+    rig = ValidatorRig(stack, topics, tmp_path)
+    revoked, other = enrolled(rig.world, 1), enrolled(rig.world, 2)
+    out = Revoke(revoked.site.name, revoked.site.signer.public.fingerprint, "stolen")
+    registered = [
+        registration_value(rig.world, control, height)
+        for height, control in enumerate((revoked.controls[0], other.controls[0], rig.world.control(out)), 1)
+    ]
+    false = false_registrations(revoked)
+    node = IdempotentProducer(rig.connection("node", "rig"))
+    keys = itertools.count()
+    values = [*registered, *(value for value, _ in false)]
+    await node.send([Outgoing(topics.sites, value, b"%d" % next(keys)) for value in values])
+    rig.start("validator-1")
+    page = rig.metrics("validator-1")
+    counts = Counter(outcome.label for _, outcome in false)
+    assert {name: registrations(page, name) for name in counts} == counts
+    assert registrations(page, "admitted") == len(registered)
+    refused, good = packet_value(revoked.site.packet()), packet_value(other.site.packet())
+    await rig.submit(None, [refused, good])
+    assert [record.value for record in await rig.read(topics.chain, 1)] == [good]
+    assert rig.reasons(await rig.read(topics.rejected, 1)) == ["inactive_site"]
+    assert rig.terminate("validator-1") == 0
+    await node.close()
+    await rig.close()
+
+
+def registrations(page: str, outcome: str) -> int:
+    """Read from a validator's metrics page how many registrations had an outcome."""
+    start = f'bkdms_registrations_total{{outcome="{outcome}"}} '
+    return sum(int(float(line.removeprefix(start))) for line in page.splitlines() if line.startswith(start))

@@ -15,7 +15,7 @@ from pipeline.services.accounting.votes import Candidate, vote_message
 from schemas import schema
 from tests.support.chain import Chain, framed
 from tests.support.forge import parsed, resigned
-from tests.support.validation import changed_packet
+from tests.support.validation import changed_packet, registration_value
 from tests.support.world import TestSite, World, control_value, packet_value, secret
 
 YEAR_1_MS = -62_135_596_800_000
@@ -144,6 +144,31 @@ def false_votes(world: World, liar: str, height: int) -> list[bytes | None]:
         changed(signatures=[line[:4] + b"\xff" * 8 + line[12:]]),
         changed(signatures=100 * [line]),
         vote_message(genesis.chain, about, liar, signer, MAX_LONG),
+    ]
+
+
+def false_registrations(case: Enrolled) -> list[tuple[bytes | None, Outcome]]:
+    """Return records for the sites topic that let nobody in, and nobody back in, when ``case`` is revoked."""
+    world, site = case.world, case.site
+    genuine = registration_value(world, case.controls[0], 1)
+    impostor = World(world.nodes, world.quorum, topic=world.topic)
+    impostor.registrar = impostor.root
+    unsigned = bytearray(case.controls[0])
+    unsigned[-2] ^= 1
+    stranger = impostor.enrolment(world.site(8))[0]
+    foreign = other_world(world).enrolment(site)[0]
+    return [
+        (None, Outcome.EMPTY),
+        (secret("random", 300), Outcome.FOREIGN_SCHEMA),
+        (genuine[:-3], Outcome.MALFORMED),
+        (genuine + b"\0", Outcome.MALFORMED),
+        (genuine[:5] + HUGE_COUNT, Outcome.MALFORMED),
+        (FOREIGN_FRAME + genuine[5:], Outcome.FOREIGN_SCHEMA),
+        (registration_value(world, bytes(unsigned), 99), Outcome.BAD_SIGNATURE),
+        (registration_value(world, stranger, 99), Outcome.UNKNOWN_ISSUER),
+        (registration_value(world, foreign, 99), Outcome.WRONG_CHAIN),
+        (genuine, Outcome.STALE),
+        (registration_value(world, case.controls[0], 99), Outcome.STALE),
     ]
 
 

@@ -184,3 +184,12 @@ def test_a_flood_of_refusals_does_not_grow_what_is_kept() -> None:
     (closed,) = line.deriver.close()
     assert closed.outcomes[Outcome.FOREIGN_SCHEMA] + closed.outcomes[Outcome.MALFORMED] == 80
     assert sum(len(item.record.value or b"") for item in closed.refused) <= 4_000_000
+
+
+def test_a_flood_of_empty_records_does_not_grow_what_is_kept() -> None:
+    line = Line()
+    for _ in range(20_000):
+        line.feed(b"", START_MS)
+    (closed,) = line.feed(TICK_VALUE, START_MS + PERIOD_MS)
+    assert 0 < len(closed.refused) < 16_000
+    assert closed.outcomes[Outcome.EMPTY] == 20_000

@@ -1,6 +1,6 @@
 """A node that starts believes only what a quorum certified and what it signed itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -54,9 +54,9 @@ class Case:
             self.store.add_block(before, ledger_block(derived.block, certified))
             before = derived.changes
 
-    async def start(self, published: list[bytes | None]) -> Resumed:
+    async def start(self, published: Sequence[bytes]) -> Resumed:
         """Start the node on a blocks topic."""
-        reader = MemoryReader(MemoryTopic("blocks", published))
+        reader = MemoryReader(MemoryTopic("blocks", list(published)))
         return await catch_up(self.world.genesis, self.store, reader, LogReader(self.log), self.pool)
 
 
