@@ -14,6 +14,7 @@ from typing import Final
 from pipeline.core.errors import TransientError
 from pipeline.core.note import MAX_NOTE_BYTES
 from pipeline.core.tiles import (
+    CHECKPOINT,
     ENTRIES,
     MAX_ENTRY_BYTES,
     TILE_LEVELS,
@@ -26,7 +27,6 @@ from pipeline.core.tiles import (
     partial_width,
 )
 
-CHECKPOINT: Final = "checkpoint"
 MAX_FILE_BYTES: Final = TILE_WIDTH * (MAX_ENTRY_BYTES + 2)
 """The largest bundle there can be."""
 _DRAFT: Final = ".draft"
@@ -51,13 +51,13 @@ class TileFiles:
         for level in range(levels_of(size)):
             width = partial_width(level, size)
             index = size >> TILE_LEVELS * (level + 1)
-            row = decode_tile(self._read(TileId(level, index, width).path)) if width else ()
+            row = decode_tile(self.read(TileId(level, index, width).path)) if width else ()
             if row is None:
                 return None
             rows.append(row)
         width = partial_width(0, size)
         path = TileId(ENTRIES, size // TILE_WIDTH, width).path if width else None
-        entries = decode_bundle(self._read(path)) if path is not None else ()
+        entries = decode_bundle(self.read(path)) if path is not None else ()
         try:
             return Edge(size, entries or (), tuple(rows))
         except ValueError:
@@ -80,7 +80,7 @@ class TileFiles:
         Raises:
             TransientError: the disk refuses (code ``disk``).
         """
-        return self._read(CHECKPOINT, MAX_NOTE_BYTES + 1)
+        return self.read(CHECKPOINT, MAX_NOTE_BYTES + 1)
 
     def write_checkpoint(self, note: bytes) -> None:
         """Make everything written durable, then put the checkpoint in its place.
@@ -105,7 +105,12 @@ class TileFiles:
                     shutil.rmtree(partials)
                 self._full.pop()
 
-    def _read(self, path: str, limit: int = MAX_FILE_BYTES) -> bytes:
+    def read(self, path: str, limit: int = MAX_FILE_BYTES + 1) -> bytes:
+        """Return the content of a file of the log, at most ``limit`` bytes; empty where there is none.
+
+        Raises:
+            TransientError: the disk refuses (code ``disk``).
+        """
         with _disk_errors():
             try:
                 with (self._folder / path).open("rb") as file:
@@ -114,7 +119,7 @@ class TileFiles:
                 return b""
 
     def _put(self, path: str, content: bytes) -> None:
-        if self._read(path, len(content) + 1) == content:
+        if self.read(path, len(content) + 1) == content:
             return
         target = self._folder / path
         with _disk_errors():

@@ -9,9 +9,8 @@ from typing import Final
 from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
 
-from pipeline.adapters.tile_files import CHECKPOINT
 from pipeline.core.errors import TransientError
-from pipeline.core.tiles import parse_tile_path
+from pipeline.core.tiles import CHECKPOINT, parse_tile_path
 from pipeline.services.follower import in_thread
 
 _NOT_FOUND: Final = 404

@@ -14,6 +14,8 @@ from typing import ClassVar, Final, Self
 from pipeline.core.errors import IntegrityError
 from pipeline.core.merkle import HASH_BYTES, MAX_TREE_SIZE, Frontier, leaf_hash, root_of
 
+CHECKPOINT: Final = "checkpoint"
+"""The path of the checkpoint."""
 TILE_WIDTH: Final = 256
 """Hashes in a full tile, entries in a full bundle."""
 TILE_LEVELS: Final = 8

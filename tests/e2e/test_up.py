@@ -5,14 +5,16 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import pytest
 
 from ops.lock import holder
 from pipeline.apps.demo import commands
 from pipeline.apps.demo.commands import Answer
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.faults]
 DEADLINE_S = 30
 SITE = {
     "BKDMS_SITE__COUNTRY": "US",
@@ -54,6 +56,18 @@ def enrol_a_site(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert approved.code == 0, approved.talk
 
 
+def export(folder: Path, target: Path, audited: dict[str, Any]) -> None:
+    """Export the ledger in both forms, and find in each what the audit of the blocks topic found."""
+    settings, log, file = folder / "bkdms.toml", target / "log", target / "blocks.avro"
+    for kind, place in (("tiles", log), ("blocks", file)):
+        answer = commands.bkdms(settings, "export", kind, str(place))
+        assert answer.code == 0, answer.talk
+    tiles = commands.bkdms(settings, "verify", "--tiles", str(log), "--json").json()
+    assert (tiles["good"], tiles["root"]) == (True, audited["root"])
+    with file.open("rb") as blocks:
+        assert len(list(fastavro.reader(blocks))) == audited["height"]
+
+
 @pytest.mark.timeout(300)
 def test_up_resumes_the_same_ledger_after_a_kill_and_leaves_no_orphans(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -79,6 +93,7 @@ def test_up_resumes_the_same_ledger_after_a_kill_and_leaves_no_orphans(
         after = commands.bkdms(folder / "bkdms.toml", "verify", "--json").json()
         assert before["height"] >= 1
         assert (after["height"], after["root"]) == (before["height"], before["root"])
+        export(folder, tmp_path, after)
         code, found = status(folder)
         assert code == 0, json.dumps(found)
     finally:

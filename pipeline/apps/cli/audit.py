@@ -16,6 +16,7 @@ from pipeline.adapters.block_folder import block_files, read_blocks
 from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.sql.engine import open_engine
 from pipeline.adapters.sql.store import SqlPlatformStore
+from pipeline.adapters.tile_files import TileFiles
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import emit_json, say, settings_of
 from pipeline.config import Settings, required
@@ -24,6 +25,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.services.audit import WINDOW_BLOCKS, Auditor, AuditReport, Source, audit, topic_windows
 from pipeline.services.block_source import BlockSource
+from pipeline.services.tile_audit import audit_tiles
 from pipeline.services.trace import TraceProblem, find_code, trace_in_store
 
 _FOUND_WRONG: Final = 1
@@ -38,6 +40,10 @@ def verify(
             help="Folder of exported blocks (00000001.block, …). (default: the blocks topic in Kafka)"
         ),
     ] = None,
+    tiles: Annotated[
+        Path | None,
+        typer.Option(help="Folder of exported tiles: check tree, checkpoint and its signatures there."),
+    ] = None,
     genesis: Annotated[
         Path | None, typer.Option(help="The chain's genesis file. (default: the setting genesis)")
     ] = None,
@@ -46,11 +52,17 @@ def verify(
     """Audit the whole chain: links, roots, certificates, signatures and admission, from the genesis file on.
 
     Needs no secret. Names the first thing that is wrong by block, entry, field and byte, and ends with exit code 1.
+    Of exported tiles it checks the tree, the log's signature and the nodes' quorum, not admission.
 
     Example: bkdms verify --blocks export/blocks --genesis export/genesis.json
     """
     require_compiled_reader()
+    if blocks is not None and tiles is not None:
+        raise ConfigError("--blocks and --tiles are two audits: give one of them")
     chain = load_genesis(genesis or settings_of(ctx).genesis)
+    if tiles is not None:
+        _verify_tiles(chain, tiles, json=json)
+        return
     report = (
         audit_folder(chain, blocks) if blocks is not None else asyncio.run(_topic(chain, settings_of(ctx)))
     )
@@ -59,6 +71,24 @@ def verify(
     else:
         _tell(report)
     if not report.is_good:
+        raise typer.Exit(_FOUND_WRONG)
+
+
+def _verify_tiles(genesis: Genesis, folder: Path, *, json: bool) -> None:
+    if not folder.is_dir():
+        raise ConfigError(f"there is no folder {folder}; name one with exported tiles")
+    with Progress(TextColumn("{task.completed} leaves"), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        report = audit_tiles(genesis, TileFiles(folder).read, lambda count: bar.advance(task, count))
+    if json:
+        emit_json(report.as_json())
+    elif report.finding is not None:
+        print(f"BAD  {report.finding}")
+    elif report.certified is not None:
+        tree = report.certified.checkpoint
+        print(f"good: tree of {tree.size} leaves, certified by {', '.join(report.certified.signers)}")
+        print(f"root {tree.root.hex()}")
+    if report.finding is not None:
         raise typer.Exit(_FOUND_WRONG)
 
 
