@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test judges lint up down clean
+.PHONY: help setup demo test faults judges lint up down clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -17,6 +17,9 @@ demo: ## Run the whole pipeline once on the bundled data and prove the result
 
 test: setup lint ## Lint, types, import contracts, all tests on a real Kafka and Redis
 	$(BIN)/pytest
+
+faults: setup ## Kill every part in whole runs: nothing may be lost, doubled, altered or leaked
+	$(BIN)/pytest -m faults tests
 
 judges: setup ## Let programs of others, built with Go, judge what we export
 	$(BIN)/pytest -m judges tests/judges

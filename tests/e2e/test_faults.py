@@ -22,7 +22,7 @@ from pipeline.apps.demo.run import (
 from pipeline.apps.demo.scene import set_scene
 from schemas import schema_folder
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.faults]
 PACKET_RECORDS = 4
 # Stand in every record of the Twin Cities and nowhere else but in the settings of their sites.
 PLAIN = (b"MnDOT-via-NAB", b"TravelTime_387", b"TravelTime_451")
