@@ -25,9 +25,10 @@ from pipeline.services.accounting.votes import parse_vote
 from pipeline.services.rejection import KEPT_BYTES
 from pipeline.telemetry import node_metrics as metrics
 from schemas import schema
+from tests.support.chain import Chain, framed
 from tests.support.nodes import ChainRig, chain_rig
 from tests.support.outage_consumers import PlatformRig, ViewRig
-from tests.support.outage_topics import read_topic
+from tests.support.outage_topics import read_observations, read_topic
 from tests.support.outage_values import (
     absurd_packets,
     enrolled,
@@ -36,10 +37,11 @@ from tests.support.outage_values import (
     false_registrations,
     false_votes,
     malformed_values,
+    unfit_packets,
 )
 from tests.support.validation import registration_value
 from tests.support.validators import ValidatorRig
-from tests.support.world import TestSite, control_value, packet_value
+from tests.support.world import TestSite, World, control_value, packet_value
 
 pytestmark = pytest.mark.stack
 REJECTION = schema("Rejection")
@@ -247,3 +249,34 @@ def registrations(page: str, outcome: str) -> int:
     """Read from a validator's metrics page how many registrations had an outcome."""
     start = f'bkdms_registrations_total{{outcome="{outcome}"}} '
     return sum(int(float(line.removeprefix(start))) for line in page.splitlines() if line.startswith(start))
+
+
+async def test_the_platform_records_what_does_not_fit_and_publishes_nothing_of_it(
+    stack: EmbeddedStack, topics: Topics, tmp_path: Path
+) -> None:
+    """Packets that do not open, or hold what their site may not say, are named; the ones around them are stored."""
+    rig = ChainRig(stack, World(topic=topics.chain), topics, tmp_path)
+    chain = Chain(rig.world)
+    good, keyless, *others = (rig.world.site(number) for number in (1, 2, 11, 12))
+    chain.enrol(good, keyless, *others)
+    unfit = unfit_packets(rig.world, good, keyless)
+    chain.packets(*(raw for raw, _ in unfit))
+    platform = PlatformRig(rig.connection("platform", "p"), rig.world.genesis, topics, tmp_path)
+    for site in (good, *others):
+        platform.give_key(site)
+    await platform.start()
+    await send_as(rig, "node", topics.blocks, list(map(framed, chain.certified)))
+    await rig.until(lambda: platform.packets() == [found for _, found in unfit])
+
+    async def published() -> list[int]:
+        messages = await read_observations(rig.connection("analyst", "a"), topics.observations)
+        return [int(item["exact"].replace(".", "")) for m in messages for item in m["observations"]]
+
+    async def last_is_out() -> bool:
+        return 6 in await published()
+
+    await rig.until(last_is_out)
+    assert await published() == [1, 6]
+    assert platform.rows("SELECT count(*) FROM observations") == [(2,)]
+    await platform.close()
+    await rig.close()

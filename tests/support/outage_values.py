@@ -11,12 +11,13 @@ from pipeline.core.merkle import EMPTY_ROOT
 from pipeline.core.names import MAX_LONG, MAX_TIME_MS
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import MAX_PACKET_BYTES
+from pipeline.core.record import Extending, KpiValue, QualityCode, UnifiedRecord, encode_record
 from pipeline.services.accounting.votes import Candidate, vote_message
 from schemas import schema
 from tests.support.chain import Chain, framed
-from tests.support.forge import parsed, resigned
+from tests.support.forge import Forge, parsed, resigned
 from tests.support.validation import changed_packet, registration_value
-from tests.support.world import TestSite, World, control_value, packet_value, secret
+from tests.support.world import NOW_MS, TestSite, World, control_value, packet_value, secret
 
 YEAR_1_MS = -62_135_596_800_000
 HUGE_COUNT = b"\x80\x80\x80\x80\x20"
@@ -195,4 +196,34 @@ def false_blocks(world: World, certified: bytes, block: Block, certificate: byte
         framed(encode_certified(future, world.certificate(lie, ["node-3"]))),
         framed(encode_certified(future, certificate)),
         framed(encode_certified(altered, certificate)),
+    ]
+
+
+def unfit_packets(world: World, good: TestSite, keyless: TestSite) -> list[tuple[bytes, tuple[str, str]]]:
+    """Return packets that the chain admits, with the status and reason that the platform has to store.
+
+    ``good`` is enrolled and its key is known, ``keyless`` is enrolled; sites 11 and 12 have to be, too.
+    """
+    ungranted = KpiValue("LOCAL:SOMETHING_ELSE", "", 1, 0, "C62")
+    extending = Extending("s", QualityCode.ACCURATE_MEASUREMENT, "t")
+    other_indicator = encode_record(UnifiedRecord(good.name, NOW_MS, (ungranted,), extending))
+    sealed = world.site(11)
+    garbled = resigned(sealed, sealed.packet(), encrypted_kpi_data=secret("garbage", 400)).raw
+    return [
+        (good.packet([1]), ("ok", "")),
+        (keyless.packet([2]), ("unopened", "no_key")),
+        (
+            good.packet(records=[good.record(3), good.record(3, name=keyless.name)]),
+            ("mismatch", "other_site"),
+        ),
+        (good.packet(records=[good.record(4, NOW_MS + 1)]), ("mismatch", "outside_period")),
+        (good.packet(records=[good.record(5, NOW_MS - 1)]), ("mismatch", "outside_period")),
+        (good.packet(records=[other_indicator]), ("mismatch", "indicator_not_granted")),
+        (good.packet(records=[secret("record", 80)]), ("mismatch", "bad_record")),
+        (garbled, ("mismatch", "does_not_open")),
+        (
+            Forge(world.site(12)).packet(lambda h: h, digest=secret("digest")).raw,
+            ("mismatch", "wrong_digest"),
+        ),
+        (good.packet([6]), ("ok", "")),
     ]
