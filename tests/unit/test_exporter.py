@@ -1,7 +1,9 @@
 """The exporter writes what the blocks say, resumes from any point, and never signs what it should not."""
 
 import asyncio
+import os
 from collections.abc import Iterable
+from errno import ENOSPC
 from io import BytesIO
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from pipeline.core.tiles import TileId, decode_bundle, tiles_of
 from pipeline.services.exporter import ExportParts, ExportWorker, follow_to_end, leaves_of
 from pipeline.services.follower import Follower
 from tests.support.chain import Chain, MemoryReader, MemoryTopic
-from tests.support.tiles import exported_files, exporter
+from tests.support.tiles import exported_files, exporter, write_log
 from tests.support.world import World
 
 
@@ -220,7 +222,32 @@ def test_one_process_at_a_time_has_an_export(case: Case, tmp_path: Path) -> None
     first.close()
 
 
-def test_a_full_disk_is_a_passing_fault(tmp_path: Path) -> None:
+async def test_a_folder_with_another_log_is_left_alone(case: Case, tmp_path: Path) -> None:
+    write_log(tmp_path, 3)
+    before = exported_files(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        await exported(case, tmp_path)
+    assert refused.value.code == "other_chain"
+    assert exported_files(tmp_path) == before
+
+
+def test_a_write_that_fails_leaves_nothing_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_file: int) -> None:
+        raise OSError(ENOSPC, "No space left on device")
+
+    files, tile = TileFiles(tmp_path), TileId(0, 0)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(TransientError, match="No space"):
+            files.write([(tile, bytes(32 * 256))])
+    assert not (tmp_path / tile.path).exists()
+    files.write([(tile, bytes(32 * 256))])
+    assert (tmp_path / tile.path).read_bytes() == bytes(32 * 256)
+
+
+def test_a_disk_that_refuses_is_a_passing_fault(tmp_path: Path) -> None:
     (tmp_path / "tile").write_bytes(b"a file where the folder should be")
     with pytest.raises(TransientError):
         TileFiles(tmp_path).write([(TileId(0, 0, 1), bytes(32))])
