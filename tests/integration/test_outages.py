@@ -14,6 +14,7 @@ from ops.stack import KAFKA, REDIS, EmbeddedStack
 from pipeline.adapters.kafka import IdempotentProducer
 from pipeline.adapters.sql import engine as sql_engine
 from pipeline.core.topics import Topics
+from pipeline.services.accounting.committer import Repair
 from pipeline.telemetry import metrics as worker_metrics
 from pipeline.telemetry import node_metrics as metrics
 from tests.support.nodes import ChainRig, chain_rig
@@ -64,6 +65,10 @@ def retries(code: str) -> int:
     return int(metrics.RETRIES.labels(code)._value.get())
 
 
+def repairs() -> int:
+    return sum(int(metrics.REPAIRS.labels(reason.value)._value.get()) for reason in Repair)
+
+
 async def published_blocks(rig: ChainRig) -> int:
     return len(await rig.read(rig.topics.blocks))
 
@@ -81,7 +86,7 @@ async def all_committed(rig: ChainRig, traffic: Traffic) -> None:
 async def test_while_redis_refuses_writes_nothing_is_committed_and_then_everything(rig: ChainRig) -> None:
     """The nodes agree meanwhile, ask again with growing pauses, and none of them ends."""
     admin: Redis = rig.redis("admin").open()
-    limit = (await admin.config_get("maxmemory"))["maxmemory"]
+    limit = (await admin.config_get("maxmemory"))["maxmemory"] or 0
     traffic = traffic_to(rig, rig.topics.chain, "validator")
     before = await published_blocks(rig)
     await admin.config_set("maxmemory", 1)
@@ -109,7 +114,7 @@ async def committed_height(rig: ChainRig) -> int:
 
 async def test_redis_may_be_killed_in_the_middle_of_traffic(rig: ChainRig) -> None:
     """While it is away nothing is committed; its restart finds the ledger as it was, and everything follows."""
-    traffic = traffic_to(rig, rig.topics.chain, "validator")
+    traffic, mended = traffic_to(rig, rig.topics.chain, "validator"), repairs()
     await traffic.send(2)
     await asyncio.to_thread(rig.stack.supervisor.kill, REDIS)
     failed, before = retries("redis"), await published_blocks(rig)
@@ -117,8 +122,10 @@ async def test_redis_may_be_killed_in_the_middle_of_traffic(rig: ChainRig) -> No
     await rig.until(lambda: retries("redis") - failed >= len(rig.tasks))
     assert await published_blocks(rig) <= before + 1  # one may have been on its way
     await asyncio.to_thread(rig.stack.supervisor.restart, REDIS)
+    assert await committed_height(rig) >= before
     await traffic.send(1)
     await all_committed(rig, traffic)
+    assert repairs() == mended
     await traffic.producer.close()
 
 

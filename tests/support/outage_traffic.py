@@ -58,7 +58,8 @@ class Traffic:
 
 async def committed_ids(rig: ChainRig) -> Ids:
     """Verify the blocks topic with a replica of our own; return the packets in it by site, in order."""
-    state, found = rig.world.state(), {}
+    state = rig.world.state()
+    found: Ids = {}
     for record in await rig.read(rig.topics.blocks):
         result = extend(state, certified_body(record.value))
         for item in result.admitted if isinstance(result, Extended) else ():
