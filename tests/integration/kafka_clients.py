@@ -26,8 +26,8 @@ async def producer(
 ) -> AsyncIterator[AIOKafkaProducer]:
     """A started idempotent producer."""
     client = AIOKafkaProducer(**transport(stack, role, name), enable_idempotence=True, **more)
-    await client.start()
     try:
+        await client.start()
         yield client
     finally:
         await client.stop()
@@ -40,8 +40,8 @@ async def consumer(
     """A started consumer that reads from the beginning."""
     settings = {"auto_offset_reset": "earliest"} | more
     client = AIOKafkaConsumer(*topics, **transport(stack, role, name), **settings)
-    await client.start()
     try:
+        await client.start()
         yield client
     finally:
         await client.stop()

@@ -193,7 +193,9 @@ async def test_metrics_have_no_site_in_them(case: Case) -> None:
     async with case.client() as client:
         text = (await client.get("/metrics")).text
     assert 'route="/v1/sites/{country}/{city:path}/{site_id}/head"' in text
-    assert "unlocode" not in text
+    # Agents of other tests of this process count by site; the API serves no such program.
+    own = [line for line in text.splitlines() if "bkdms_site_" not in line]
+    assert not [line for line in own if "unlocode" in line]
 
 
 async def test_registry_errors_have_the_registry_s_form(case: Case) -> None:
