@@ -268,15 +268,15 @@ async def test_the_platform_records_what_does_not_fit_and_publishes_nothing_of_i
     await send_as(rig, "node", topics.blocks, list(map(framed, chain.certified)))
     await rig.until(lambda: platform.packets() == [found for _, found in unfit])
 
-    async def published() -> list[int]:
+    async def published() -> list[list[str]]:
         messages = await read_observations(rig.connection("analyst", "a"), topics.observations)
-        return [int(item["exact"].replace(".", "")) for m in messages for item in m["observations"]]
+        return [[item["exact"] for item in message["observations"]] for message in messages]
 
     async def last_is_out() -> bool:
-        return 6 in await published()
+        return ["0.06"] in await published()
 
     await rig.until(last_is_out)
-    assert await published() == [1, 6]
+    assert await published() == [["0.01"], ["0.06"]]
     assert platform.rows("SELECT count(*) FROM observations") == [(2,)]
     await platform.close()
     await rig.close()
