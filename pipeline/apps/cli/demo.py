@@ -67,7 +67,9 @@ def _run(show: Show, export: Path) -> dict[str, Any]:
         proof, letters = asyncio.run(_perform(show, export))
     finally:
         show.deployment.stop()
-    return report(show, proof, letters, export)
+    result = report(show, proof, letters, export)
+    # What was not to be kept goes with the data folder.
+    return result | {"export_dir": None if show.deployment.data_dir in export.parents else str(export)}
 
 
 async def _perform(show: Show, export: Path) -> tuple[Proof, list[dict[str, Any]]]:

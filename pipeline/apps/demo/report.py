@@ -147,7 +147,6 @@ def report(show: Show, proof: Proof, letters: list[dict[str, Any]], export: Path
         "tamper_named": proof.tamper_named,
         "cpu_seconds": cpu,
         "seconds": round(time.monotonic() - show.began, 1),
-        "export_dir": str(export),
     }
 
 

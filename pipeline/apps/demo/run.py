@@ -74,6 +74,8 @@ async def perform(show: Show) -> None:
     show.tell("enrolling the sites; their rights are entries of the ledger")
     show.scene = await set_scene(deployment, _PACKET_RECORDS)
     write_plan(show)
+    show.tell(f"{len(show.scene.sites)} sites begin to send")
+    start_sites(show)
     show.tell(f"{_LIAR} is replaced by a liar that holds its key")
     await asyncio.to_thread(deployment.stack.supervisor.stop, _LIAR)
     liar = _liar(show)
@@ -90,10 +92,8 @@ async def perform(show: Show) -> None:
 
 
 async def _feed_and_attack(show: Show, scene: Scene) -> None:
-    """Let the sites send while clients attack and parts die; return when everything is stored."""
+    """While the sites send, let clients attack and parts die; return when everything is stored."""
     supervisor = show.deployment.stack.supervisor
-    show.tell(f"{len(scene.sites)} sites begin to send")
-    start_sites(show)
     show.hostile = HostileClients(show.deployment, scene, SystemClock().now_ms())
     await until("the first packets are committed", lambda: _height(show) >= _FIRST_DATA_HEIGHT)
     show.tell("hostile clients attack")
