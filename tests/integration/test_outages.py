@@ -24,7 +24,7 @@ from tests.support.outage_traffic import Traffic, committed_ids
 from tests.support.validators import ValidatorRig
 from tests.support.world import TestSite, control_value
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.faults]
 SITES = 3
 OUTAGE_S = 2.5
 # Three loops of each of four nodes ask Redis; all begin at once and then wait longer and longer.

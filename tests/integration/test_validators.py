@@ -57,6 +57,7 @@ def admitted(state: ChainState, records: Sequence[Received]) -> list[bytes | Non
     return found
 
 
+@pytest.mark.faults
 async def test_packets_survive_the_death_of_a_validator_in_order(rig: ValidatorRig) -> None:
     """Two share the topic, one is killed half way: every packet is admitted once by the full rules."""
     sites = [rig.world.site(number) for number in range(8)]
@@ -128,6 +129,7 @@ async def test_rubbish_is_refused_by_name_and_a_flood_of_it_takes_no_memory(rig:
     assert [r.value for r in await rig.read(rig.topics.chain, 1)] == [packet_value(genuine)]
 
 
+@pytest.mark.faults
 async def test_a_validator_outlives_kafka(rig: ValidatorRig) -> None:
     """While the broker is down it waits and retries; afterwards everything gets through, once by the rules."""
     site = rig.world.site(1)
