@@ -174,6 +174,9 @@ class NodeStore(Protocol):
     def held_blocks(self, above: int) -> list[LedgerBlock]:
         """Return the certified blocks held above a height, in order."""
 
+    def held_block(self, height: int) -> LedgerBlock | None:
+        """Return the certified block held at a height, or None."""
+
     def add_block(self, changes_before: Changes | None, block: LedgerBlock) -> None:
         """Store a certified block, and what the block before it changed, in one transaction."""
 

@@ -70,6 +70,12 @@ class SqliteNodeStore:
             )
             return [LedgerBlock(r.height, r.block_hash, r.header, r.certified) for r in rows]
 
+    def held_block(self, height: int) -> LedgerBlock | None:
+        """Return the certified block held at a height, or None."""
+        with transaction(self._engine) as connection:
+            r = connection.execute(select(_blocks).where(_blocks.c.height == height)).first()
+        return LedgerBlock(r.height, r.block_hash, r.header, r.certified) if r else None
+
     def add_block(self, changes_before: Changes | None, block: LedgerBlock) -> None:
         """Store a certified block, and what the block before it changed, in one transaction."""
         row = {

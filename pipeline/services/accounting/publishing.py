@@ -65,7 +65,7 @@ class Publishing:
         if height > memory.height:
             self._forged(record, "a certificate of another height")
             return
-        held = next((b for b in memory.links.store.held_blocks(height - 1) if b.height == height), None)
+        held = memory.links.store.held_block(height)
         if held is not None and not holds_same(held, block):
             self._refuse_other(record, held, certified)
             return
@@ -151,7 +151,7 @@ class Publishing:
         """Delete the chain log before the last few published blocks; a start reads the last one again."""
         memory = self._memory
         below = height - _MARGIN_BLOCKS
-        held = next((b for b in memory.links.store.held_blocks(below - 1) if b.height == below), None)
+        held = memory.links.store.held_block(below)
         parsed = parse_certified(held.certified) if held is not None else None
         if parsed is not None:
             source = parsed[0].header.source

@@ -137,7 +137,7 @@ def _extended(result: Extended | BlockProblem) -> Extended:
 def _is_next_published(genesis: Genesis, store: NodeStore, published: int, body: bytes) -> bool:
     """Tell whether a repeat is the very block that we hold as the next one to be published, well certified."""
     parsed = parse_certified(body)
-    held = next((block for block in store.held_blocks(published) if block.height == published + 1), None)
+    held = store.held_block(published + 1)
     if parsed is None or held is None or not holds_same(held, parsed[0]):
         return False
     certified = check_certificate(parsed[1], genesis.origin, genesis.policy)

@@ -156,10 +156,6 @@ class Ballot:
             return None
         return assemble_certificate(derived.checkpoint, [c for lines in votes.values() for c in lines])
 
-    def missing_voters(self, height: int) -> list[str]:
-        """Return the nodes whose vote for a height is not there."""
-        return [n for n in self.genesis.policy.node_names if n not in self._votes.get(height, {})]
-
     def commit(self, height: int) -> None:
         """Forget a block that is committed."""
         self.committed = height
