@@ -12,6 +12,7 @@ from schemas import schema
 
 HEADER_VERSION = 1
 MAX_CERTIFIED_BYTES = 900 * 1000
+MAX_HEADER_BYTES = 4096
 _HEADER = schema("Header")
 _BLOCK = schema("Block")
 CERTIFIED_BLOCK = schema("CertifiedBlock")
@@ -165,6 +166,14 @@ def bytes_value(data: bytes) -> bytes:
     return bytes(prefix) + data
 
 
+def parse_header(data: bytes) -> Header | None:
+    """Return the header that ``data`` canonically encodes, or None. Total."""
+    if len(data) > MAX_HEADER_BYTES:
+        return None
+    fields = avro.decode(_HEADER, data)
+    return None if fields is None else _header(fields)
+
+
 def parse_block(encoded: bytes) -> Block | None:
     """Return the block that ``encoded`` canonically encodes, or None. Total."""
     if len(encoded) > MAX_CERTIFIED_BYTES:
@@ -186,15 +195,19 @@ def parse_certified(data: bytes) -> tuple[Block, bytes] | None:
 
 
 def _built(value: dict[str, Any], encoded: bytes) -> Block | None:
-    fields = value["header"]
-    numbers = [number for number in fields.values() if isinstance(number, int)]
-    numbers += [number for number in fields["source"].values() if isinstance(number, int)]
-    if min(numbers) < 0:
+    header = _header(value["header"])
+    if header is None:
         return None
-    header = Header(**(fields | {"source": LogSource(**fields["source"])}))
     entries = []
     for item in value["entries"]:
         if item["kind"] not in (Kind.PACKET, Kind.CONTROL) or min(item["offset"], item["time"]) < 0:
             return None
         entries.append(Entry(Kind(item["kind"]), item["offset"], item["time"], item["payload"]))
     return Block(header, tuple(entries), encode_header(header), encoded)
+
+
+def _header(fields: dict[str, Any]) -> Header | None:
+    numbers = [item for item in (*fields.values(), *fields["source"].values()) if isinstance(item, int)]
+    if min(numbers) < 0:
+        return None
+    return Header(**(fields | {"source": LogSource(**fields["source"])}))

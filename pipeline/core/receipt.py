@@ -5,31 +5,36 @@ that it names as previous (continuation rule). Owns the JSON document and its ve
 """
 
 import json
-from base64 import b64encode
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from pipeline.core import avro
-from pipeline.core.admission import enrolled_key, is_issued
-from pipeline.core.block import Kind, leaf_bytes
-from pipeline.core.control import Control, Enrol, KeyOffer, parse_control
+from pipeline.core.admission import enrolled_key
+from pipeline.core.block import Kind
+from pipeline.core.control import Enrol, KeyOffer
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import PublicKey
-from pipeline.core.merkle import is_included, leaf_hash
-from pipeline.core.names import MAX_LONG, SiteName, is_site_name, is_time, parse_site_id, site_id_text
-from pipeline.core.note import decode_base64
+from pipeline.core.names import SiteName, is_site_name, parse_site_id, site_id_text
 from pipeline.core.packet import FIRST_PREVIOUS, Packet, parse_packet
+from pipeline.core.proven import (
+    Proven,
+    base64_text,
+    is_proven,
+    issued_control,
+    proven_header,
+    proven_json,
+    read_bytes,
+    read_long,
+    read_path,
+    read_proven,
+)
 from pipeline.core.quorum import Certified, check_certificate
 from pipeline.core.tracing import TracingCode
-from schemas import schema
 
 FORMAT: Final = "bkdms-site-head/v1"
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_OFFERS: Final = 8
-_MAX_PATH: Final = 64
 _HASH_BYTES: Final = 32
-_HEADER: Final = schema("Header")
 
 
 class ReceiptReason(StrEnum):
@@ -53,21 +58,6 @@ class ReceiptProblem:
 
     reason: ReceiptReason
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Proven:
-    """One entry with its proof: leaf fields, payload where the reader can't have it, path (lowest first).
-
-    ``time_ms`` is the broker time in milliseconds; hashes of the path have 32 bytes.
-    """
-
-    kind: Kind
-    payload: bytes | None
-    leaf_index: int
-    log_offset: int
-    time_ms: int
-    path: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +98,8 @@ class SiteHeadDocument:
             "height": self.height,
             "entry": self.entry,
             **proven_json(self.head),
-            "header": _base64(self.header),
-            "header_path": [_base64(item) for item in self.header_path],
+            "header": base64_text(self.header),
+            "header_path": [base64_text(item) for item in self.header_path],
             "key_offers": [proven_json(offer) for offer in self.key_offers],
             "tree_size": self.tree_size,
             "certificate": self.certificate.decode(),
@@ -137,18 +127,6 @@ class Receipt:
     signers: tuple[str, ...]
     site_key: PublicKey | None
     key_offers: tuple[KeyOffer, ...]
-
-
-def proven_json(proven: Proven) -> dict[str, Any]:
-    """Return the JSON value of one proven entry."""
-    return {
-        "kind": proven.kind.name.lower(),
-        "payload": None if proven.payload is None else _base64(proven.payload),
-        "leaf_index": proven.leaf_index,
-        "log_offset": proven.log_offset,
-        "broker_time": proven.time_ms,
-        "path": [_base64(item) for item in proven.path],
-    }
 
 
 def parse_site_head(data: bytes) -> SiteHeadDocument | ReceiptProblem:
@@ -189,7 +167,7 @@ def verify_head(
     elif (problem := _packet_problem(payload, document)) is not None:
         return problem
     root = certified.checkpoint.root
-    if not _is_proven(document.head, payload, document.tree_size, root):
+    if not is_proven(document.head, payload, document.tree_size, root):
         return ReceiptProblem(ReceiptReason.NOT_INCLUDED, "the path does not lead to the certified root")
     if (problem := _header_problem(document, root)) is not None:
         return problem
@@ -224,16 +202,8 @@ def _packet_problem(payload: bytes, document: SiteHeadDocument) -> ReceiptProble
     return None
 
 
-def _issued(genesis: Genesis, payload: bytes | None) -> Control | None:
-    """Return the control record where a registrar of the genesis file signed it."""
-    control = parse_control(payload or b"")
-    if not isinstance(control, Control) or control.chain != genesis.chain:
-        return None
-    return control if any(is_issued(registrar, control) for registrar in genesis.registrars) else None
-
-
 def _enrolment(genesis: Genesis, payload: bytes, document: SiteHeadDocument) -> PublicKey | ReceiptProblem:
-    control = _issued(genesis, payload)
+    control = issued_control(genesis, payload)
     if document.head.kind is not Kind.CONTROL or control is None or not isinstance(control.body, Enrol):
         return ReceiptProblem(ReceiptReason.ENROLMENT, "the head is no registrar's enrolment")
     if control.body.site != document.site or document.packet_id != FIRST_PREVIOUS:
@@ -242,24 +212,13 @@ def _enrolment(genesis: Genesis, payload: bytes, document: SiteHeadDocument) -> 
     return key if key is not None else ReceiptProblem(ReceiptReason.ENROLMENT, "the enrolled key is weak")
 
 
-def _is_proven(proven: Proven, payload: bytes, size: int, root: bytes) -> bool:
-    leaf = leaf_hash(leaf_bytes(proven.kind, proven.log_offset, proven.time_ms, payload))
-    return is_included(leaf, proven.leaf_index, size, proven.path, root)
-
-
 def _header_problem(document: SiteHeadDocument, root: bytes) -> ReceiptProblem | None:
     """Check that height and entry are those of the leaf, by the block's header, which is a leaf as well."""
-    header = avro.decode(_HEADER, document.header)
-    if header is None or min(header["source"]["next"], header["period_end"], header["first_index"]) < 0:
-        return ReceiptProblem(ReceiptReason.HEADER, "not a block header")
-    leaf = leaf_hash(leaf_bytes(Kind.HEADER, header["source"]["next"], header["period_end"], document.header))
-    index = header["first_index"] + header["entry_count"]
-    if not is_included(leaf, index, document.tree_size, document.header_path, root):
-        return ReceiptProblem(ReceiptReason.HEADER, "the header is not in the certified tree")
-    entry = document.head.leaf_index - header["first_index"]
-    if (header["height"], entry) != (document.height, document.entry) or not 0 <= entry < header[
-        "entry_count"
-    ]:
+    header = proven_header(document.header, document.header_path, document.tree_size, root)
+    if header is None:
+        return ReceiptProblem(ReceiptReason.HEADER, "no block header that is in the certified tree")
+    entry = document.head.leaf_index - header.first_index
+    if (header.height, entry) != (document.height, document.entry) or not 0 <= entry < header.entry_count:
         return ReceiptProblem(ReceiptReason.HEADER, "height and entry are not those of the leaf")
     return None
 
@@ -269,10 +228,10 @@ def _offers(
 ) -> tuple[KeyOffer, ...] | ReceiptProblem:
     offers: list[KeyOffer] = []
     for proven in document.key_offers:
-        control = _issued(genesis, proven.payload)
+        control = issued_control(genesis, proven.payload)
         if control is None or not isinstance(control.body, KeyOffer) or control.body.site != document.site:
             return ReceiptProblem(ReceiptReason.KEY_OFFER, "not a registrar's key offer to this site")
-        if proven.kind is not Kind.CONTROL or not _is_proven(proven, control.raw, document.tree_size, root):
+        if proven.kind is not Kind.CONTROL or not is_proven(proven, control.raw, document.tree_size, root):
             return ReceiptProblem(ReceiptReason.KEY_OFFER, "the key offer is not in the certified tree")
         offers.append(control.body)
     return tuple(sorted(offers, key=lambda offer: offer.epoch))
@@ -290,47 +249,17 @@ def _document(value: dict[str, Any]) -> SiteHeadDocument:
         _hash(value["chain"]),
         site,
         value["active"],
-        _long(value["sequence"]),
+        read_long(value["sequence"]),
         _hash(value["packet_id"]),
-        _long(value["height"]),
-        _long(value["entry"]),
-        _proven(value),
-        _bytes(value["header"]),
-        _path(value["header_path"]),
-        tuple(_proven(item) for item in value["key_offers"]),
-        _long(value["tree_size"]),
+        read_long(value["height"]),
+        read_long(value["entry"]),
+        read_proven(value),
+        read_bytes(value["header"]),
+        read_path(value["header_path"]),
+        tuple(read_proven(item) for item in value["key_offers"]),
+        read_long(value["tree_size"]),
         value["certificate"].encode(),
     )
-
-
-def _proven(value: dict[str, Any]) -> Proven:
-    payload = value["payload"]
-    time_ms = _long(value["broker_time"])
-    if not is_time(time_ms):
-        raise ValueError("broker_time")
-    return Proven(
-        Kind[str(value["kind"]).upper()],
-        None if payload is None else _bytes(payload),
-        _long(value["leaf_index"]),
-        _long(value["log_offset"]),
-        time_ms,
-        _path(value["path"]),
-    )
-
-
-def _path(value: Any) -> tuple[bytes, ...]:
-    if not isinstance(value, list) or len(value) > _MAX_PATH:
-        raise ValueError("path")
-    path = tuple(map(_bytes, value))
-    if any(len(item) != _HASH_BYTES for item in path):
-        raise ValueError("path")
-    return path
-
-
-def _long(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_LONG:
-        raise ValueError("a number is not a whole number from 0 to 2^63-1")
-    return value
 
 
 def _hash(value: str) -> bytes:
@@ -338,14 +267,3 @@ def _hash(value: str) -> bytes:
     if len(data) != _HASH_BYTES:
         raise ValueError("a hash has not 32 bytes")
     return data
-
-
-def _bytes(value: str) -> bytes:
-    data = decode_base64(value)
-    if data is None:
-        raise ValueError("base64")
-    return data
-
-
-def _base64(data: bytes) -> str:
-    return b64encode(data).decode()

@@ -11,7 +11,8 @@ from pipeline.core.block import Kind
 from pipeline.core.followed import Applied, BlockInfo, EntryInfo, SiteInfo
 from pipeline.core.names import SiteName
 from pipeline.core.packet import FIRST_PREVIOUS
-from pipeline.core.receipt import Proven, SiteHeadDocument
+from pipeline.core.proven import Proven
+from pipeline.core.receipt import SiteHeadDocument
 from pipeline.core.state import ChainState
 
 

@@ -24,7 +24,8 @@ from pipeline.core.errors import TransientError
 from pipeline.core.names import SiteName
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import FIRST_PREVIOUS, Opened, Packet, open_packet, parse_packet
-from pipeline.core.receipt import Proven, SiteHeadDocument
+from pipeline.core.proven import Proven
+from pipeline.core.receipt import SiteHeadDocument
 from pipeline.core.record import decode_record
 from pipeline.core.replica import parse_entry
 from pipeline.core.sealing import Suite

@@ -15,8 +15,8 @@ from pipeline.core.keys import Algorithm
 from pipeline.core.merkle import leaf_hash
 from pipeline.core.names import MAX_TIME_MS
 from pipeline.core.packet import FIRST_PREVIOUS, Packet
+from pipeline.core.proven import Proven
 from pipeline.core.receipt import (
-    Proven,
     Receipt,
     ReceiptProblem,
     ReceiptReason,
