@@ -108,6 +108,8 @@ class _Walk:
         for index in range(_MAX_VARINT_BYTES):
             byte = self._take(1)[0]
             number |= (byte & 127) << (7 * index)
+            if byte == 0 < index:  # over-long, which no writer of ours makes
+                break
             if byte < 128:
                 return (number >> 1) ^ -(number & 1)
         raise _Broken

@@ -5,43 +5,21 @@ named is the first field that can't be right; which bit of it was changed, nobod
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from pipeline.core.admission import SignatureCheck, enact, is_signed, judge
+from pipeline.core.admission import SignatureCheck, is_signed
 from pipeline.core.avro_places import Path, Place, places
-from pipeline.core.block import (
-    CERTIFIED_BLOCK,
-    HEADER_VERSION,
-    Block,
-    Entry,
-    Kind,
-    make_block,
-    parse_certified,
-)
+from pipeline.core.block import CERTIFIED_BLOCK, HEADER_VERSION, Block, make_block, parse_certified
+from pipeline.core.damaged_entries import ENTRIES, HEADER, Damage, DamagedEntries, named
 from pipeline.core.derive import entries_root
-from pipeline.core.outcome import Outcome
 from pipeline.core.quorum import Certified, check_certificate
-from pipeline.core.replica import parse_entry
 from pipeline.core.state import ChainState
 
-_HEADER: Final = ("block", "header")
-_ENTRIES: Final = ("block", "entries")
+__all__ = ["Damage", "locate_damage"]
 
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """The first field that can't be right: its name, its entry if it is in one, and its bytes [start, end)."""
-
-    field: str
-    entry: int | None
-    start: int
-    end: int
-    detail: str
-
-    def __str__(self) -> str:
-        where = f"entry {self.entry}, " if self.entry is not None else ""
-        return f"{where}field {self.field}, bytes {self.start} to {self.end - 1}: {self.detail}"
+_PERIOD: Final = ((*HEADER, "period_start"), (*HEADER, "period_end"))
+_AFTER_END: Final = ("after the end",)
 
 
 def locate_damage(state: ChainState, data: bytes, check: SignatureCheck = is_signed) -> Damage | None:
@@ -55,23 +33,30 @@ def locate_damage(state: ChainState, data: bytes, check: SignatureCheck = is_sig
         _bad_header(state, found, data)
         or _bad_period(state, values)
         or _bad_count(values, is_whole=found[-1].value is not None)
-        or _Entries(state, values, check).first_bad()
+        or DamagedEntries(state, values, data, check).first_bad()
     )
     if damage is not None:
         return damage
     if found[-1].value is None:
-        return _named(found[-1], "these bytes are not of the block's form")
+        return _bad_form(state, values, found[-1], data)
     parsed = parse_certified(data)
     if parsed is None:
         return Damage("block", None, 0, len(data), "these bytes are not a canonical certified block")
     return _bad_whole(state, *parsed, values)
 
 
-def _named(place: Place, detail: str) -> Damage:
-    path = place.path
-    entry = path[2] if len(path) > 2 and path[:2] == _ENTRIES and isinstance(path[2], int) else None
-    names = [str(part) for part in (path if entry is None else path[3:]) if part not in ("block",)]
-    return Damage(".".join(names) or "entry", entry, place.start, place.end, detail)
+def _bad_form(state: ChainState, values: dict[Path, Place], last: Place, data: bytes) -> Damage:
+    """Return where the walk stopped, or the certificate if bytes after the end are its own by a wrong length."""
+    certificate = values.get(("certificate",))
+    if last.path == _AFTER_END and certificate is not None and certificate.value is not None:
+        rest = data[last.start :]
+        alone, whole = (
+            isinstance(check_certificate(text, state.genesis.origin, state.policy), Certified)
+            for text in (certificate.value, certificate.value + rest)
+        )
+        if whole or not alone:
+            return replace(named(certificate, "its length is not the certificate's"), end=len(data))
+    return named(last, "these bytes are not of the block's form")
 
 
 def _bad_header(state: ChainState, found: list[Place], data: bytes) -> Damage | None:
@@ -79,25 +64,33 @@ def _bad_header(state: ChainState, found: list[Place], data: bytes) -> Damage | 
     expected = _expected_header(state)
     unruled: list[Place] = []
     for place in found:
-        if place.path[:2] != _HEADER or place.value is None:
+        if place.path[:2] != HEADER or place.value is None:
             break
         rule = expected.get(place.path)
-        if rule is None:
+        if rule is None or (place.path in _PERIOD and rule(place.value)):
             unruled.append(place)
+            if _is_period(unruled, state.contract.period_ms):
+                unruled.clear()
         elif rule(place.value):
             unruled.clear()
         elif unruled and _is_shifted(state, found, data):
             # A length or number before it, which nothing rules, took too many or too few bytes.
-            return replace(_named(unruled[0], "is not what the header after it calls for"), end=place.end)
+            return replace(named(unruled[0], "is not what the header after it calls for"), end=place.end)
         else:
-            return _named(place, "does not follow from the chain before it and its contract")
+            return named(place, "does not follow from the chain before it and its contract")
     return None
 
 
+def _is_period(ends: list[Place], length: int) -> bool:
+    """Say whether these are the two ends of one period; by themselves, shifted bytes can look like an end."""
+    return tuple(place.path for place in ends) == _PERIOD and ends[1].value - ends[0].value == length
+
+
 def _is_shifted(state: ChainState, found: list[Place], data: bytes) -> bool:
-    """Say whether the contract's hash is in the bytes, but not where the walk came upon it."""
-    start = next((place.start for place in found if place.path == (*_HEADER, "contract_hash")), -1)
-    return data.find(state.contract.hash) not in (-1, start)
+    """Say whether a hash that the header must hold is in the bytes, but not where the walk came upon it."""
+    starts = {place.path[-1]: place.start for place in found if place.path[:2] == HEADER}
+    hashes = {"previous_hash": state.head.block_hash, "contract_hash": state.contract.hash}
+    return any(data.find(value) not in (-1, starts.get(name, -1)) for name, value in hashes.items())
 
 
 def _expected_header(state: ChainState) -> dict[Path, Callable[[Any], bool]]:
@@ -125,15 +118,15 @@ def _expected_header(state: ChainState) -> dict[Path, Callable[[Any], bool]]:
         "partition": equals(genesis.partition),
         "first": equals(head.next_offset),
     }
-    return {(*_HEADER, name): rule for name, rule in rules.items()} | {
-        (*_HEADER, "source", name): rule for name, rule in source.items()
+    return {(*HEADER, name): rule for name, rule in rules.items()} | {
+        (*HEADER, "source", name): rule for name, rule in source.items()
     }
 
 
 def _bad_period(state: ChainState, values: dict[Path, Place]) -> Damage | None:
     """Return the end of the period that contradicts the other end and the first entry's time."""
-    start, end = values.get((*_HEADER, "period_start")), values.get((*_HEADER, "period_end"))
-    time = values.get((*_ENTRIES, 0, "time"))
+    start, end = values.get((*HEADER, "period_start")), values.get((*HEADER, "period_end"))
+    time = values.get((*ENTRIES, 0, "time"))
     length = state.contract.period_ms
     if (
         start is None
@@ -144,59 +137,15 @@ def _bad_period(state: ChainState, values: dict[Path, Place]) -> Damage | None:
     ):
         return None
     wrong = start if start.value != time.value - time.value % length else end
-    return _named(wrong, "is not of the period of the first entry")
+    return named(wrong, "is not of the period of the first entry")
 
 
 def _bad_count(values: dict[Path, Place], *, is_whole: bool) -> Damage | None:
     """Return which of the two counts of entries is wrong: where the bytes fit the second, the first one is."""
-    count, entries = values.get((*_HEADER, "entry_count")), values.get(_ENTRIES)
+    count, entries = values.get((*HEADER, "entry_count")), values.get(ENTRIES)
     if count is None or entries is None or entries.value is None or entries.value == count.value > 0:
         return None
-    return _named(count if is_whole else entries, "is not the number of entries")
-
-
-class _Entries:
-    """Walks the entries of a block; ``first_bad`` leaves the state as it found it."""
-
-    def __init__(self, state: ChainState, values: dict[Path, Place], check: SignatureCheck) -> None:
-        self._state = state
-        self._values = values
-        self._check = check
-        self._last_offset = state.head.next_offset - 1
-
-    def first_bad(self) -> Damage | None:
-        """Return the first entry field that is wrong by itself or after the entries before it."""
-        index, damage = 0, None
-        try:
-            while damage is None and (*_ENTRIES, index, "payload") in self._values:
-                damage = self._one(index)
-                index += 1
-        finally:
-            self._state.undo()
-        return damage
-
-    def _one(self, index: int) -> Damage | None:
-        kind, offset, time, payload = (
-            self._values[(*_ENTRIES, index, name)] for name in ("kind", "offset", "time", "payload")
-        )
-        start = self._values[(*_HEADER, "period_start")].value
-        if kind.value not in (Kind.PACKET, Kind.CONTROL):
-            return _named(kind, f"{kind.value} is no kind of entry")
-        if offset.value <= self._last_offset:
-            return _named(offset, f"does not follow offset {self._last_offset}")
-        if not 0 <= time.value - start < self._state.contract.period_ms:
-            return _named(time, "outside of the block's period")
-        if payload.value is None:
-            return None
-        self._last_offset = offset.value
-        parsed = parse_entry(Entry(Kind(kind.value), offset.value, time.value, payload.value))
-        outcome = (
-            parsed if isinstance(parsed, Outcome) else judge(self._state, parsed, time.value, self._check)
-        )
-        if isinstance(parsed, Outcome) or outcome is not Outcome.ADMITTED:
-            return _named(payload, f"not admissible at its place: {outcome.label}")
-        enact(self._state, parsed)
-        return None
+    return named(count if is_whole else entries, "is not the number of entries")
 
 
 def _bad_whole(
@@ -205,22 +154,22 @@ def _bad_whole(
     """Return what is wrong where every field could be right by itself: the certificate tells."""
     certified = check_certificate(certificate, state.genesis.origin, state.policy)
     if not isinstance(certified, Certified):
-        return _named(values[("certificate",)], f"{certified.reason}: {certified.detail}")
+        return named(values[("certificate",)], f"{certified.reason}: {certified.detail}")
     if _is_certified(state, block, certified):
         return None
     root = entries_root(block.entries)
     if root != block.header.entries_root:
         mended = make_block(replace(block.header, entries_root=root), block.entries)
         if _is_certified(state, mended, certified):
-            return _named(values[(*_HEADER, "entries_root")], "is not the root of the entries")
-        first, last = values[_ENTRIES], values[("certificate",)]
+            return named(values[(*HEADER, "entries_root")], "is not the root of the entries")
+        first, last = values[ENTRIES], values[("certificate",)]
         detail = "offset or time of an entry is not the certified one"
         return Damage("entries", None, first.end, last.start, detail)
     for part in (block.header.part, state.head.part + 1, 0):
         mended = make_block(replace(block.header, part=part), block.entries)
         if part != block.header.part and _is_certified(state, mended, certified):
-            return _named(values[(*_HEADER, "part")], "is not the certified one")
-    start, end = values[(*_HEADER, "period_start")].start, values[(*_HEADER, "log_digest")].end
+            return named(values[(*HEADER, "part")], "is not the certified one")
+    start, end = values[(*HEADER, "period_start")].start, values[(*HEADER, "log_digest")].end
     detail = "period, source or log digest are not the certified ones, or the certificate is another block's"
     return Damage("header", None, start, end, detail)
 
