@@ -183,8 +183,14 @@ class NodeStore(Protocol):
     def mark_published(self, height: int, blocks_next: int, keep_from: int) -> None:
         """Store how far the blocks topic was read; drop certified blocks below ``keep_from``."""
 
-    def has_signed(self) -> bool:
-        """Tell whether any signing record is there."""
+    def signed_above(self, height: int) -> list[SignedBlock]:
+        """Return the next signing records above a height, in order; none where there are no more."""
+
+    def votes_next(self) -> int:
+        """Return the offset in the votes topic below which all is about certified blocks; 0 at first."""
+
+    def mark_votes_read(self, votes_next: int) -> None:
+        """Store that everything below an offset of the votes topic is about certified blocks."""
 
     def signed(self, height: int) -> SignedBlock | None:
         """Return the signing record of a height."""

@@ -21,6 +21,7 @@ from pipeline.core.state import ChainState
 from pipeline.ports import PartitionReader, Received
 from pipeline.services.certificate_watch import CertificateWatch, certifies
 from pipeline.services.signature_pool import DeferredChecks
+from pipeline.telemetry.logs import logger
 
 MAX_RECORDS: Final = 64
 FETCH_TIMEOUT_MS: Final = 1000
@@ -29,6 +30,7 @@ PATIENCE_MS: Final = 10_000
 _T = TypeVar("_T")
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
+_log = logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Follower:
         self._watch = CertificateWatch(genesis, sink.root_of_size)
         self._state: ChainState | None = None
         self._waited_ms = 0
+        self._is_rereading = False
+        self._seen_again = 0
         self.next_offset = 0
         self.caught_up = False
 
@@ -93,6 +97,11 @@ class Follower:
     def height(self) -> int:
         """Height of the last stored block; 0 before the first."""
         return self._state.head.height if self._state is not None else 0
+
+    @property
+    def awaits_blocks(self) -> bool:
+        """Whether the topic has yet to give blocks before a certified tree that was seen or is stored."""
+        return self._state is not None and self._missing() is not None
 
     async def lag(self) -> int:
         """Return how many records of the topic were not read yet."""
@@ -115,11 +124,15 @@ class Follower:
 
         Raises:
             IntegrityError: the topic contradicts itself or what is stored; codes ``fork``, ``block_gap``,
-                ``upgrade_needed``, ``rules_differ``, ``offset_out_of_range``.
+                ``blocks_topic_cut``, ``upgrade_needed``, ``rules_differ``.
             TransientError: topic or store are away; call again.
         """
         await self.open()
-        records = await self._reader.fetch(MAX_RECORDS, timeout_ms)
+        try:
+            records = await self._reader.fetch(MAX_RECORDS, timeout_ms)
+        except IntegrityError as error:
+            await self._reread(error.code)
+            return 0
         if records:
             try:
                 await in_thread(lambda: self._take(records))
@@ -128,7 +141,7 @@ class Follower:
                 raise
         self.caught_up = not records
         self._waited_ms = self._waited_ms + timeout_ms if self.caught_up else 0
-        self._check_end()
+        await self._check_end()
         return len(records)
 
     async def close(self) -> None:
@@ -140,9 +153,12 @@ class Follower:
         for skipped in batch.skipped:
             self._alarm(skipped)
         last = batch.applied[-1].kafka_offset if batch.halt and batch.applied else records[-1].offset
-        if batch.halt is None or batch.applied:
+        if batch.applied:
+            self._is_rereading = False
+        if batch.applied or (batch.halt is None and not self._is_rereading):
             self._sink.store(batch.applied, last + 1)
             self._watch.stored()
+        if batch.applied or batch.halt is None:
             self.next_offset = last + 1
         if batch.halt is not None:
             raise batch.halt
@@ -200,6 +216,8 @@ class Follower:
         block, certificate = parsed
         frontier = state.head.frontier
         certified = self._watch.check(certificate, state.policy, frontier.size)
+        if certified is not None and problem.reason is BlockReason.REPEAT:
+            self._seen_again = max(self._seen_again, certified.checkpoint.size)
         if certified is None or problem.reason in (BlockReason.REPEAT, BlockReason.GAP):
             return
         if certifies(certified, frontier, block):
@@ -212,14 +230,40 @@ class Follower:
                 code="rules_differ",
             )
 
-    def _check_end(self) -> None:
-        """Halt where the topic ends for good before a tree that the nodes certified."""
-        if self._watch.ahead is not None and self._waited_ms >= PATIENCE_MS:
-            raise IntegrityError(
+    async def _reread(self, why: str) -> None:
+        """Go back to the first record: the topic was restored, so that the stored position means nothing in it."""
+        _log.warning("blocks_reread", reason=why, height=self.height)
+        self._is_rereading, self._seen_again, self._waited_ms = True, 0, 0
+        self.next_offset, _ = await self._reader.bounds()
+        await self._reader.seek(self.next_offset)
+
+    def _missing(self) -> IntegrityError | None:
+        """Return what is wrong if the topic ends here for good: before a tree that the nodes certified."""
+        assert self._state is not None  # noqa: S101  loaded by step
+        held = self._state.head.frontier.size
+        if self._is_rereading and self._seen_again < held:
+            return IntegrityError(
+                f"the blocks topic does not reach height {self.height}, which is stored and certified;"
+                " fill it again with 'bkdms ledger restore'",
+                code="blocks_topic_cut",
+            )
+        if self._watch.ahead is not None:
+            return IntegrityError(
                 f"the blocks topic ends at height {self.height}, before the certified tree of {self._watch.ahead}"
-                " leaves: blocks are missing; run 'bkdms verify'",
+                " leaves: blocks are missing; run 'bkdms verify', then 'bkdms ledger restore'",
                 code="block_gap",
             )
+        return None
+
+    async def _check_end(self) -> None:
+        """Halt where the topic ends for good before a tree that the nodes certified, read from its beginning."""
+        missing = self._missing()
+        if missing is None:
+            self._is_rereading = self._is_rereading and not self.caught_up
+        elif self._waited_ms >= PATIENCE_MS:
+            if self._is_rereading:
+                raise missing
+            await self._reread(missing.code)
 
 
 async def in_thread(work: Callable[[], _T]) -> _T:

@@ -39,7 +39,7 @@ class MemorySink:
         if self.fail:
             self.fail = False
             raise TransientError("the database is away")
-        assert next_offset > self.next_offset
+        assert next_offset > self.next_offset or applied
         for item in applied:
             changes = item.extended.changes
             assert changes.head.height == self._head.height + 1
@@ -156,9 +156,59 @@ async def test_a_missing_block_halts_when_the_topic_stays_at_its_end(case: Case)
     case.topic.publish([blocks[0], blocks[2]])
     await case.follower.step(0)
     with pytest.raises(IntegrityError, match="bkdms verify") as halted:
-        await case.follower.step(PATIENCE_MS)
+        await wait_for_ever(case.follower)
     assert halted.value.code == "block_gap"
     assert case.sink.heights == [1]
+
+
+async def wait_for_ever(follower: Follower) -> None:
+    """Step with patience until the topic has no more to say: at its end, and once more from its beginning."""
+    for _ in range(3):
+        await follower.step(PATIENCE_MS)
+
+
+async def restored(case: Case, values: list[bytes | None]) -> Follower:
+    """Return a follower that starts on another topic than the one that was stored from."""
+    case.topic.values.insert(0, b"junk")
+    case.topic.publish(case.chain.certified)
+    await case.drain()
+    case.reader = MemoryReader(MemoryTopic(values=values))
+    return Follower(case.chain.world.genesis, case.reader, case.sink)
+
+
+async def test_a_topic_that_was_restored_at_lower_offsets_is_read_from_its_beginning(case: Case) -> None:
+    """The stored position lies behind its end; the blocks are the same, and those after them are stored."""
+    blocks = [framed(data) for data in case.chain.certified]
+    case.topic.values.extend([None] * 3)
+    follower = await restored(case, [*blocks])
+    while not follower.caught_up or follower.awaits_blocks:
+        await follower.step(0)
+    assert case.sink.heights == [1, 2, 3, 4]
+    case.chain.packets(case.site.packet([9]))
+    case.reader._topic.publish(case.chain.certified[4:])
+    await follower.step(0)
+    assert case.sink.heights == [1, 2, 3, 4, 5]
+    assert case.sink.next_offset == 5
+
+
+async def test_a_position_behind_blocks_that_a_restored_topic_holds_is_given_up(case: Case) -> None:
+    """The topic grew past the stored position before the follower came back."""
+    follower = await restored(case, [])
+    case.sink.next_offset = 5
+    for value in range(2):
+        case.chain.packets(case.site.packet([value]))
+    case.reader._topic.publish(case.chain.certified)
+    while not follower.caught_up or follower.awaits_blocks:
+        await follower.step(PATIENCE_MS)
+    assert case.sink.heights == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_topic_that_was_restored_from_a_fork_halts(case: Case) -> None:
+    fork = other_history(case)
+    follower = await restored(case, [framed(data) for data in fork.certified])
+    with pytest.raises(IntegrityError) as halted:
+        await wait_for_ever(follower)
+    assert halted.value.code == "fork"
 
 
 def other_history(case: Case) -> Chain:
@@ -231,13 +281,15 @@ async def test_while_kafka_is_away_nothing_is_lost(case: Case) -> None:
     assert case.sink.heights == [1, 2, 3, 4]
 
 
-async def test_a_position_that_the_topic_has_not_halts(case: Case) -> None:
-    case.topic.publish(case.chain.certified)
-    await case.drain()
-    shorter = MemoryTopic(values=case.topic.values[:2])
-    with pytest.raises(IntegrityError) as halted:
-        await Follower(case.chain.world.genesis, MemoryReader(shorter), case.sink).step(0)
-    assert halted.value.code == "offset_out_of_range"
+@pytest.mark.parametrize("left", [0, 2])
+async def test_a_topic_that_ends_before_what_is_stored_halts_and_names_the_remedy(
+    case: Case, left: int
+) -> None:
+    follower = await restored(case, [framed(data) for data in case.chain.certified[:left]])
+    with pytest.raises(IntegrityError, match="bkdms ledger restore") as halted:
+        await wait_for_ever(follower)
+    assert halted.value.code == "blocks_topic_cut"
+    assert case.sink.next_offset == 5, "the next start finds out as well"
 
 
 async def test_signatures_on_a_pool_give_the_same_blocks() -> None:

@@ -11,6 +11,8 @@ from pipeline.core.admission import TICK_VALUE
 from pipeline.core.block import encode_certified, make_block
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import IntegrityError
+from pipeline.core.replica import extend
+from pipeline.core.state import ChainState
 from pipeline.ports import Received, SignedBlock
 from pipeline.services.accounting.startup import Resumed, catch_up, ledger_block, recover_signing_records
 from pipeline.services.accounting.votes import Candidate, vote_message
@@ -91,18 +93,72 @@ async def test_a_gap_that_the_chain_log_no_longer_holds_halts_the_node(case: Cas
         await case.start([framed(case.certified[0]), framed(case.certified[2])])
 
 
+def vote(case: Case, candidate: Candidate, signer: str = "node-0") -> bytes:
+    """Return a vote in the name of node-0."""
+    signers = [case.world.node_signers[signer]]
+    return vote_message(case.world.genesis.chain, candidate, "node-0", signers, 1)
+
+
+def about(derived: Derived) -> Candidate:
+    return Candidate(derived.block.header.height, derived.block.hash, derived.checkpoint)
+
+
+async def recover(case: Case, votes: Sequence[bytes], state: ChainState | None = None) -> None:
+    reader = MemoryReader(MemoryTopic("votes", list(votes)))
+    await recover_signing_records(case.store, reader, "node-0", state or case.world.state())
+
+
 async def test_a_node_takes_from_the_topic_only_what_it_signed_itself(case: Case) -> None:
     """Neither a message that another node wrote in its name nor its own signature under another height."""
-    world, first = case.world, case.blocks[0]
-    about = Candidate(1, first.block.hash, first.checkpoint)
-
-    def vote(candidate: Candidate, signer: str) -> bytes:
-        return vote_message(world.genesis.chain, candidate, "node-0", world.node_signers[signer], 1)
-
-    own = vote(about, "node-0")
-    in_its_name = vote(replace(about, height=5, block_hash=secret("other")), "node-3")
-    moved = vote(replace(about, height=2, block_hash=secret("other")), "node-0")
-    reader = MemoryReader(MemoryTopic("votes", [in_its_name, own, moved]))
-    await recover_signing_records(world.genesis, case.store, reader, "node-0")
-    assert case.store.signed(1) == SignedBlock(1, first.block.hash, own)
+    first = about(case.blocks[0])
+    own = vote(case, first)
+    in_its_name = vote(case, replace(first, height=5, block_hash=secret("other")), "node-3")
+    moved = vote(case, replace(first, height=2, block_hash=secret("other")))
+    await recover(case, [in_its_name, own, moved])
+    assert case.store.signed(1) == SignedBlock(1, first.block_hash, own)
     assert (case.store.signed(2), case.store.signed(5)) == (None, None)
+
+
+def other_block(case: Case, height: int) -> Candidate:
+    """Return another block at a height, of another tree."""
+    root = secret(f"other {height}")
+    return replace(
+        about(case.blocks[height - 1]),
+        block_hash=root,
+        checkpoint=replace(case.blocks[height - 1].checkpoint, root=root),
+    )
+
+
+async def test_an_old_copy_of_the_folder_learns_what_was_signed_since(case: Case) -> None:
+    first, second = about(case.blocks[0]), other_block(case, 2)
+    own = [vote(case, first), vote(case, second)]
+    case.store.record_signed([SignedBlock(1, first.block_hash, own[0])])
+    await recover(case, own)
+    with pytest.raises(IntegrityError, match="signs no fork"):
+        case.store.record_signed([SignedBlock(2, case.blocks[1].block.hash, b"message")])
+
+
+async def test_a_known_signature_under_another_height_teaches_a_restarted_node_nothing(case: Case) -> None:
+    """Its first message may be out of sight, so the folder tells which height it was for."""
+    first = about(case.blocks[0])
+    case.store.record_signed([SignedBlock(1, first.block_hash, vote(case, first))])
+    await recover(case, [vote(case, replace(first, height=7))])
+    assert case.store.signed(7) is None
+
+
+async def test_signatures_below_the_head_bind_nobody(case: Case) -> None:
+    """What a quorum certified is never signed again, so neither is anybody stopped by it."""
+    state = case.world.state()
+    extend(state, case.certified[0])
+    await recover(case, [vote(case, about(case.blocks[0])), vote(case, other_block(case, 2))], state)
+    assert [record.height for record in case.store.signed_above(0)] == [2]
+
+
+@pytest.mark.parametrize(("mark", "learned"), [(1, [2]), (2, []), (3, [1, 2])])
+async def test_votes_are_read_from_where_all_before_is_certified(
+    case: Case, mark: int, learned: list[int]
+) -> None:
+    """A mark beyond the end is of a topic that is gone."""
+    case.store.mark_votes_read(mark)
+    await recover(case, [vote(case, other_block(case, height)) for height in (1, 2)])
+    assert [record.height for record in case.store.signed_above(0)] == learned

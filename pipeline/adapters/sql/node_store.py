@@ -5,8 +5,9 @@ The state lags by one block so that a start can derive the last block from the l
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, Table, func, select
+from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, Table, select
 
 from pipeline.adapters.sql.engine import open_sqlite, transaction, upsert
 from pipeline.adapters.sql.state_rows import create_state_tables, load_state, save_changes
@@ -15,6 +16,7 @@ from pipeline.core.genesis import Genesis
 from pipeline.core.state import ChainState, Changes
 from pipeline.ports import LedgerBlock, SignedBlock, StoredNode
 
+NODE_FILE: Final = "node.sqlite"
 _NODE = MetaData()
 _blocks = Table(
     "certified_blocks",
@@ -38,14 +40,23 @@ _progress = Table(
     Column("published", BigInteger, nullable=False),
     Column("blocks_next", BigInteger, nullable=False),
 )
+_votes = Table(
+    "votes_read",
+    _NODE,
+    Column("one", Integer, primary_key=True),
+    Column("votes_next", BigInteger, nullable=False),
+)
 _ONE = 1
+_SIGNED_AT_ONCE = 1000
 
 
 class SqliteNodeStore:
     """The ``NodeStore`` port on a SQLite file that survives power loss."""
 
-    def __init__(self, folder: Path, genesis: Genesis) -> None:
-        self._engine: Engine = open_sqlite(folder / "node.sqlite", durable=True)
+    def __init__(
+        self, folder: Path, genesis: Genesis, name: str = NODE_FILE, *, durable: bool = True
+    ) -> None:
+        self._engine: Engine = open_sqlite(folder / name, durable=durable)
         with transaction(self._engine) as connection:
             _NODE.create_all(connection)
             create_state_tables(connection, genesis)
@@ -95,10 +106,22 @@ class SqliteNodeStore:
             upsert(connection, _progress, [{"one": _ONE, "published": height, "blocks_next": blocks_next}])
             connection.execute(_blocks.delete().where(_blocks.c.height < keep_from))
 
-    def has_signed(self) -> bool:
-        """Tell whether any signing record is there."""
+    def signed_above(self, height: int) -> list[SignedBlock]:
+        """Return the next signing records above a height, in order; none where there are no more."""
+        query = select(_signed).where(_signed.c.height > height).order_by(_signed.c.height)
         with transaction(self._engine) as connection:
-            return bool(connection.execute(select(func.count()).select_from(_signed)).scalar_one())
+            rows = connection.execute(query.limit(_SIGNED_AT_ONCE))
+            return [SignedBlock(row.height, row.block_hash, row.message) for row in rows]
+
+    def votes_next(self) -> int:
+        """Return the offset in the votes topic below which all is about certified blocks; 0 at first."""
+        with transaction(self._engine) as connection:
+            return connection.execute(select(_votes.c.votes_next)).scalar() or 0
+
+    def mark_votes_read(self, votes_next: int) -> None:
+        """Store that everything below an offset of the votes topic is about certified blocks."""
+        with transaction(self._engine) as connection:
+            upsert(connection, _votes, [{"one": _ONE, "votes_next": votes_next}])
 
     def signed(self, height: int) -> SignedBlock | None:
         """Return the signing record of a height."""

@@ -17,6 +17,7 @@ from pipeline.telemetry import node_metrics as metrics
 _log = structlog.get_logger(__name__)
 _FETCH_RECORDS = 1000
 _FETCH_TIMEOUT_MS = 250
+_MARK_EVERY = 500
 _WAIT_S = 1.0
 _STAGGER_S = 0.02
 _CHECK_IDLE_S = 2.0
@@ -27,18 +28,26 @@ class Committing:
 
     def __init__(self, memory: NodeMemory) -> None:
         self._memory = memory
+        self._early = 0
 
     async def count_votes(self) -> None:
         """Gather the cosignatures of all nodes, for ever."""
         memory = self._memory
-        first, _ = await memory.retried("finding the votes", memory.links.votes.bounds)
-        await memory.links.votes.seek(first)
+        first, end = await memory.retried("finding the votes", memory.links.votes.bounds)
+        marked = memory.links.store.votes_next()
+        marked = marked if first <= marked <= end else first
+        await memory.links.votes.seek(marked)
         while True:
             records = await memory.retried(
                 "reading votes", lambda: memory.links.votes.fetch(_FETCH_RECORDS, _FETCH_TIMEOUT_MS)
             )
             for record in records:
                 self._count(record.value)
+            # What was read is about certified blocks where none waits: no start needs it again.
+            is_idle = not memory.ballot.waiting and self._early <= memory.height
+            if records and is_idle and records[-1].offset - marked >= _MARK_EVERY:
+                marked = records[-1].offset + 1
+                memory.links.store.mark_votes_read(marked)
 
     def _count(self, value: bytes | None) -> None:
         memory = self._memory
@@ -51,6 +60,8 @@ class Committing:
         metrics.VOTES.labels(vote.node, outcome.value).inc()
         if outcome is VoteOutcome.DIVERGENT:
             _log.error("divergent_vote", node=vote.node, height=vote.height)
+        elif outcome is VoteOutcome.EARLY:
+            self._early = max(self._early, vote.height)
         elif outcome is VoteOutcome.COUNTED:
             memory.bell.ring()
 

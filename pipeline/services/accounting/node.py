@@ -70,8 +70,8 @@ class AccountingNode:
 
     async def _resume(self) -> NodeMemory:
         links, genesis = self._links, self._genesis
-        await recover_signing_records(genesis, links.store, links.votes, self._identity.name)
         resumed = await catch_up(genesis, links.store, links.blocks, links.log, links.pool)
+        await recover_signing_records(links.store, links.votes, self._identity.name, resumed.state)
         committed = None
         if resumed.tail and resumed.last_changes is not None:
             committed = Committed(resumed.tail[-1], resumed.before, resumed.last_changes)

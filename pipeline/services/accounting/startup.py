@@ -4,6 +4,7 @@ A node believes certificates, its own signing records and the log, in this order
 does not give the last block again was cut or regrew, and the node halts.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.core import avro
@@ -17,7 +18,7 @@ from pipeline.core.quorum import Certified, check_certificate
 from pipeline.core.replica import BlockProblem, BlockReason, Extended, assume_signed, extend
 from pipeline.core.state import ChainState, Changes
 from pipeline.ports import LedgerBlock, NodeStore, PartitionReader, SignedBlock
-from pipeline.services.accounting.votes import genuine_lines, parse_vote
+from pipeline.services.accounting.votes import Vote, genuine_lines, parse_vote
 from pipeline.services.signatures import SignaturePool
 from pipeline.telemetry import node_metrics as metrics
 
@@ -186,24 +187,35 @@ async def rederive(state: ChainState, source: LogSource, log: PartitionReader) -
 
 
 async def recover_signing_records(
-    genesis: Genesis, store: NodeStore, votes: PartitionReader, name: str
+    store: NodeStore, votes: PartitionReader, name: str, state: ChainState
 ) -> None:
-    """After loss of the folder, learn from the topic what this node signed, so that it never signs a fork."""
-    if store.has_signed():
-        return
+    """Learn from the topic what this node signed beyond the head, so that it never signs a fork.
+
+    A folder that was lost, or restored from an old copy, does not know all of it.
+    """
     first, end = await votes.bounds()
-    await votes.seek(first)
-    position = first
-    told: set[tuple[int, bytes]] = set()
+    position = store.votes_next()
+    position = position if first <= position <= end else first
+    await votes.seek(position)
+    # A signature covers the tree alone: only its first message is sure to tell our height and block.
+    told = {_tree(parse_vote(state.chain, held.message)) for held in _signed(store, state.head.height)}
     while position < end:
-        found = []
         for record in await votes.fetch(_FETCH_RECORDS, _FETCH_TIMEOUT_MS):
             position = record.offset + 1
-            vote = parse_vote(genesis.chain, record.value)
-            if vote is None or vote.node != name or record.value is None or not genuine_lines(genesis, vote):
+            vote = parse_vote(state.chain, record.value)
+            if vote is None or vote.node != name or _tree(vote) in told or record.value is None:
                 continue
-            # A signature covers the tree alone: only its first message is sure to tell our height and block.
-            if (vote.tree_size, vote.root) not in told:
-                told.add((vote.tree_size, vote.root))
-                found.append(SignedBlock(vote.height, vote.block_hash, record.value))
-        store.record_signed(found)
+            is_beyond = vote.height > state.head.height and vote.tree_size > state.head.frontier.size
+            if is_beyond and genuine_lines(state.genesis, vote):
+                told.add(_tree(vote))
+                store.record_signed([SignedBlock(vote.height, vote.block_hash, record.value)])
+
+
+def _signed(store: NodeStore, height: int) -> Iterator[SignedBlock]:
+    while found := store.signed_above(height):
+        yield from found
+        height = found[-1].height
+
+
+def _tree(vote: Vote | None) -> tuple[int, bytes]:
+    return (vote.tree_size, vote.root) if vote is not None else (0, b"")
