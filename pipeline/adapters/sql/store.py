@@ -1,13 +1,12 @@
 """The platform's store: Table 10-3 rows, observations, registry and position, one transaction per batch of blocks."""
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, select, tuple_
 
-from pipeline.adapters.sql.block_rows import block_row
 from pipeline.adapters.sql.engine import transaction, upsert
+from pipeline.adapters.sql.platform_rows import rows_of, site_row
 from pipeline.adapters.sql.platform_tables import (
     PLATFORM,
     blocks,
@@ -20,17 +19,14 @@ from pipeline.adapters.sql.platform_tables import (
 from pipeline.adapters.sql.state_rows import create_state_tables, load_state, save_changes
 from pipeline.core.followed import StoredPacket
 from pipeline.core.genesis import Genesis
-from pipeline.core.names import site_id_text
-from pipeline.core.state import ChainState, Site
+from pipeline.core.state import ChainState
 from pipeline.core.storage import (
-    KpiRecord,
     Publication,
     Status,
     StoredBlock,
     observations_key,
     observations_value,
 )
-from pipeline.core.storage import observations as observations_of
 
 _ONE: Final = 1
 _MESSAGE_FIELDS: Final = (
@@ -99,22 +95,16 @@ class SqlPlatformStore:
     def save(self, stored: Sequence[StoredBlock], next_offset: int) -> None:
         """Store blocks with everything that follows from them, and the position, all or nothing."""
         with transaction(self._engine) as connection:
-            records = [record for block in stored for record in block.records]
-            _insert(connection, blocks, [block_row(b.extended, b.kafka_offset) for b in stored])
-            _insert(connection, kpi_records, list(map(_record_row, records)))
-            _insert(connection, observations, [row for r in records for row in _observation_rows(r)])
-            _insert(
-                connection,
-                openings,
-                [{"tracing_code": r.tracing_code, "seed": r.content.seed} for r in records if r.content.seed],
-            )
+            rows = [rows_of(block) for block in stored]
+            for table in (blocks, kpi_records, observations, openings):
+                _insert(connection, table, [row for found in rows for row in found[table.name]])
             for block in stored:
                 changes = block.extended.changes
                 save_changes(connection, changes)
                 upsert(
                     connection,
                     sites,
-                    [_site_row(site, changes.head.height) for site in changes.tables.sites.values()],
+                    [site_row(site, changes.head.height) for site in changes.tables.sites.values()],
                 )
             connection.execute(platform_position.update(), {"next_offset": next_offset})
 
@@ -194,66 +184,3 @@ def _values_by_code(connection: Connection, codes: list[str]) -> dict[str, list[
     ):
         found[code].append(dict(zip(_VALUE_FIELDS, values, strict=True)))
     return found
-
-
-def _record_row(record: KpiRecord) -> dict[str, Any]:
-    packet = record.packet
-    return {
-        "tracing_code": record.tracing_code,
-        "height": record.height,
-        "entry": record.entry,
-        "data_offset": record.data_recorder.offset,
-        "data_length": record.data_recorder.length,
-        "block_offset": record.block_recorder.offset,
-        "block_length": record.block_recorder.length,
-        "city_data": record.city_data,
-        "chain_id": record.chain_id,
-        "check_code": record.check_code,
-        "country": packet.site.country,
-        "city": packet.site.city,
-        "site_id": site_id_text(packet.site.site_id),
-        "module_id": packet.module_id,
-        "sequence": packet.sequence,
-        "packet_id": packet.packet_id,
-        "collected_from": packet.collected_from,
-        "collected_to": packet.collected_to,
-        "record_count": packet.record_count,
-        "log_offset": record.log_offset,
-        "admitted": record.admitted_ms,
-        "status": record.content.status.value,
-        "reason": record.content.reason,
-    }
-
-
-def _observation_rows(record: KpiRecord) -> Iterator[dict[str, Any]]:
-    for value in observations_of(record.content.records):
-        yield {
-            "tracing_code": record.tracing_code,
-            "record": value.record,
-            "number": value.number,
-            "time": value.time_ms,
-            "indicator": value.indicator,
-            "data_point": value.data_point,
-            "exact": value.exact,
-            "value": value.value,
-            "unit": value.unit,
-            "sensor": value.sensor,
-            "quality": value.quality,
-            "source": value.source,
-            "country": value.site.country,
-            "city": value.site.city,
-            "site_id": site_id_text(value.site.site_id),
-        }
-
-
-def _site_row(site: Site, height: int) -> dict[str, Any]:
-    return {
-        "country": site.name.country,
-        "city": site.name.city,
-        "site_id": site_id_text(site.name.site_id),
-        "active": site.active,
-        "site_key": site.key.fingerprint,
-        "indicators": json.dumps(site.indicators),
-        "equipment": json.dumps([site_id_text(item) for item in site.equipment]),
-        "height": height,
-    }
