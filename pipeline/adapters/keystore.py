@@ -14,9 +14,9 @@ from pipeline.adapters.private_files import create_private, read_private
 from pipeline.core.errors import ConfigError
 from pipeline.core.keys import Algorithm, PublicKey, Use
 from pipeline.core.sealing import PRIVATE_BYTES, SealingKey
-from pipeline.core.signing import Ed25519Signer, P256Signer
+from pipeline.core.signing import Ed25519Signer, MlDsa44Signer, P256Signer
 
-SigningKey = Ed25519Signer | P256Signer
+SigningKey = Ed25519Signer | MlDsa44Signer | P256Signer
 PrivateKey = SigningKey | SealingKey
 RandomBytes = Callable[[int], bytes]
 
@@ -148,6 +148,8 @@ def _signer(use: Use, algorithm: Algorithm, secret: bytes) -> SigningKey:
         return Ed25519Signer(secret, use)
     if algorithm is Algorithm.ECDSA_P256:
         return P256Signer(secret, use)
+    if algorithm is Algorithm.MLDSA44:
+        return MlDsa44Signer(secret, use)
     raise ValueError(f"{algorithm.name} is no signing algorithm")
 
 
@@ -159,7 +161,7 @@ def _is_usable(key: PrivateKey) -> bool:
 
 
 def _secret(key: PrivateKey) -> bytes:
-    return key.seed if isinstance(key, Ed25519Signer) else key.secret
+    return key.seed if isinstance(key, Ed25519Signer | MlDsa44Signer) else key.secret
 
 
 def _load(path: Path, use: Use) -> PrivateKey:

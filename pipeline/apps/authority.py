@@ -3,7 +3,7 @@
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_bytes
 
@@ -11,8 +11,9 @@ from pipeline.adapters.keystore import new_signing_key, save_key
 from pipeline.adapters.private_files import PRIVATE_FOLDER_MODE
 from pipeline.core.contract import Contract
 from pipeline.core.errors import ConfigError
-from pipeline.core.genesis import Genesis, encode_genesis, parse_genesis
-from pipeline.core.keys import Use
+from pipeline.core.genesis import Genesis, encode_genesis, largest_block, parse_genesis
+from pipeline.core.keys import Algorithm, Use
+from pipeline.core.note import MLDSA44
 from pipeline.core.policy_file import log_verifier, node_verifiers, policy_text
 from pipeline.core.quorum import NodeKey, Policy
 from pipeline.core.signing import Signer
@@ -39,6 +40,8 @@ def usual_quorum(nodes: int) -> int:
 class ChainPlan:
     """What a new chain shall be; ``quorum`` of ``nodes`` and ``root_threshold`` of ``roots`` must agree.
 
+    With ``mldsa44`` each node cosigns with an ML-DSA-44 key beside its Ed25519 key.
+
     Raises:
         ConfigError: a node's name does not fit a file and a policy, or the numbers do not fit.
     """
@@ -51,6 +54,7 @@ class ChainPlan:
     roots: int = DEFAULT_ROOTS
     root_threshold: int = DEFAULT_ROOT_THRESHOLD
     contract: Contract = field(default_factory=Contract)
+    mldsa44: bool = True
 
     def __post_init__(self) -> None:
         for name in self.nodes:
@@ -100,6 +104,10 @@ class ChainFiles:
     def node_key(self, name: str) -> Path:
         """Secret of one accounting node."""
         return self.folder / "keys" / f"{name}.json"
+
+    def node_mldsa44_key(self, name: str) -> Path:
+        """Secret of one accounting node for post-quantum cosignatures."""
+        return self.folder / "keys" / f"{name}.mldsa44.json"
 
     def root_key(self, number: int) -> Path:
         """Secret of one root key holder, from 1; needed only to change authorities, so kept off-line."""
@@ -154,13 +162,19 @@ def create_chain(
 
 
 def _fill(files: ChainFiles, plan: ChainPlan, random_bytes: Callable[[int], bytes]) -> None:
-    def make(path: Path, use: Use) -> Signer:
-        key = new_signing_key(use, random_bytes=random_bytes)
+    def make(path: Path, use: Use, algorithm: Algorithm = Algorithm.ED25519) -> Signer:
+        key = new_signing_key(use, algorithm, random_bytes)
         save_key(path, key)
         return key
 
     roots = [make(files.root_key(number), Use.ROOT) for number in range(1, plan.roots + 1)]
-    nodes = [NodeKey(name, make(files.node_key(name), Use.NODE).public.raw) for name in plan.nodes]
+    nodes: list[NodeKey] = []
+    for name in plan.nodes:
+        nodes.append(NodeKey(name, make(files.node_key(name), Use.NODE).public.raw))
+        if plan.mldsa44:
+            second = make(files.node_mldsa44_key(name), Use.NODE, Algorithm.MLDSA44)
+            nodes.append(NodeKey(name, second.public.raw, algorithm=MLDSA44))
+    policy = Policy(tuple(nodes), plan.quorum)
     registrar = make(files.registrar_key, Use.REGISTRAR)
     log = make(files.log_key, Use.LOG)
     raw = encode_genesis(
@@ -170,9 +184,9 @@ def _fill(files: ChainFiles, plan: ChainPlan, random_bytes: Callable[[int], byte
         root_keys=tuple(root.public for root in roots),
         root_threshold=plan.root_threshold,
         registrars=(registrar.public,),
-        policy=Policy(tuple(nodes), plan.quorum),
+        policy=policy,
         log_key=log.public,
-        contract=plan.contract,
+        contract=replace(plan.contract, max_block=min(plan.contract.max_block, largest_block(policy))),
     )
     genesis = parse_genesis(raw)
     files.genesis_file.write_bytes(raw)

@@ -125,6 +125,7 @@ class NodeSettings(Section):
 
     name: Text | None = Field(None, description="name of the accounting node, as in the genesis file")
     key: FilePath | None = Field(None, description="key file of the accounting node")
+    mldsa44_key: FilePath | None = Field(None, description="file of the node's second key, for ML-DSA-44")
     state_dir: FilePath | None = Field(None, description="folder of the node's own state")
 
 

@@ -118,6 +118,11 @@ class Settings(BaseSettings):
         return self.node.key or self.data_dir / "chain" / "keys" / f"{self.node_name}.json"
 
     @property
+    def node_mldsa44_key(self) -> Path:
+        """File of this node's ML-DSA-44 key: as set, else beside its other key."""
+        return self.node.mldsa44_key or self.node_key.with_name(f"{self.node_key.stem}.mldsa44.json")
+
+    @property
     def node_state_dir(self) -> Path:
         """State folder of this accounting node: as set, else by its name in the data folder."""
         return self.node.state_dir or self.data_dir / "nodes" / self.node_name

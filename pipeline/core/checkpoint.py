@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
+from pipeline.core.keys import Algorithm
 from pipeline.core.merkle import EMPTY_ROOT, HASH_BYTES, MAX_TREE_SIZE
 from pipeline.core.note import (
     COSIGNATURE_V1,
     ED25519,
     MAX_TIMESTAMP,
+    MLDSA44,
+    SIGNATURE_TYPES,
     NoteSignature,
     VerifierKey,
     cosignature_message,
     decode_base64,
     format_note,
     is_name,
-    key_id,
 )
 from pipeline.core.signing import Signer
 
@@ -42,6 +45,13 @@ __all__ = [
 
 MAX_CHECKPOINT_BYTES: Final = 512
 """More than the longest origin, size and root take."""
+COSIGNATURE_TYPES: Final[Mapping[Algorithm, int]] = MappingProxyType(
+    {Algorithm.ED25519: COSIGNATURE_V1, Algorithm.MLDSA44: MLDSA44}
+)
+"""The signature type that a key of each algorithm cosigns with."""
+_SIGNATURE_BYTES: Final = frozenset(
+    SIGNATURE_TYPES[kind].signature_bytes for kind in COSIGNATURE_TYPES.values()
+)
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
@@ -80,7 +90,9 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cosignature:
-    """A ``cosignature/v1`` of a checkpoint; ``timestamp`` in seconds since 1970, ``signature`` 64 bytes.
+    """A cosignature of a checkpoint; ``timestamp`` in seconds since 1970.
+
+    ``signature`` has 64 bytes of Ed25519, or 2,420 of ML-DSA-44 (C2SP tlog-cosignature).
 
     Raises:
         ValueError: name, key id, time or signature is not allowed.
@@ -92,8 +104,8 @@ class Cosignature:
     signature: bytes
 
     def __post_init__(self) -> None:
-        if not 0 <= self.timestamp <= MAX_TIMESTAMP or len(self.signature) != 64:
-            raise ValueError("a cosignature has a time from 1970 on and 64 bytes of signature")
+        if not 0 <= self.timestamp <= MAX_TIMESTAMP or len(self.signature) not in _SIGNATURE_BYTES:
+            raise ValueError("a cosignature has a time from 1970 on and 64 or 2420 bytes of signature")
         self.as_note_signature()
 
     def as_note_signature(self) -> NoteSignature:
@@ -122,21 +134,24 @@ def parse_checkpoint(data: bytes) -> Checkpoint | CheckpointProblem:
 
 
 def cosign(checkpoint: Checkpoint, name: str, signer: Signer, timestamp: int) -> Cosignature:
-    """Cosign a checkpoint as ``name`` with an Ed25519 key, at ``timestamp`` seconds since 1970.
+    """Cosign a checkpoint as ``name`` with an Ed25519 or ML-DSA-44 key, at ``timestamp`` seconds since 1970.
 
     Raises:
-        ValueError: the name or the time is not allowed, or the key is not an Ed25519 one.
+        ValueError: the name or the time is not allowed, or the key is of another algorithm.
     """
-    key = VerifierKey(name, COSIGNATURE_V1, signer.public.raw)
-    signature = signer.sign(cosignature_message(timestamp, checkpoint.body()))
-    return Cosignature(name, key.key_id, timestamp, signature)
+    algorithm = COSIGNATURE_TYPES.get(signer.public.algorithm)
+    if algorithm is None or not 0 <= timestamp <= MAX_TIMESTAMP:
+        raise ValueError("a cosigner's key is an Ed25519 or ML-DSA-44 one, and its time from 1970 on")
+    key = VerifierKey(name, algorithm, signer.public.raw)
+    message = SIGNATURE_TYPES[algorithm].message(name, timestamp, checkpoint.body())
+    assert message is not None  # noqa: S101  a checkpoint's body always gives one
+    return Cosignature(name, key.key_id, timestamp, signer.sign(message))
 
 
-def verify_cosignature(checkpoint: Checkpoint, cosignature: Cosignature, public_key: bytes) -> bool:
-    """Say whether ``cosignature`` is the one of this raw Ed25519 key, under its name, on ``checkpoint``."""
-    if key_id(cosignature.name, COSIGNATURE_V1, public_key) != cosignature.key_id or len(public_key) != 32:
+def verify_cosignature(checkpoint: Checkpoint, cosignature: Cosignature, key: VerifierKey) -> bool:
+    """Say whether ``cosignature`` is the one of this key on ``checkpoint``."""
+    if (key.name, key.key_id) != (cosignature.name, cosignature.key_id):
         return False
-    key = VerifierKey(cosignature.name, COSIGNATURE_V1, public_key)
     return key.is_signature(cosignature.as_note_signature().signature, checkpoint.body())
 
 

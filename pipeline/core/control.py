@@ -20,6 +20,7 @@ from schemas import Schema, schema
 
 MAX_CONTROL_BYTES = 16 * 1024
 _MAX_ITEMS = 256
+_ALGORITHMS = frozenset(Algorithm) - {Algorithm.MLDSA44}  # which is for cosignatures alone
 _MAX_SIGNATURES = 16
 _VERSION = 1
 _CONTROL = schema("Control")
@@ -213,7 +214,7 @@ def _decode_body(action: Action, data: bytes) -> Body | Outcome:
 
 def _enrol(site: SiteName, raw: dict[str, Any]) -> Enrol | None:
     suites, indicators, equipment = raw["suites"], raw["indicators"], raw["equipment"]
-    if not 1 <= raw["algorithm"] <= len(Algorithm) or max(len(indicators), len(equipment)) > _MAX_ITEMS:
+    if raw["algorithm"] not in _ALGORITHMS or max(len(indicators), len(equipment)) > _MAX_ITEMS:
         return None
     if not suites or len(set(suites)) != len(suites) or not all(1 <= suite <= len(Suite) for suite in suites):
         return None
@@ -244,7 +245,7 @@ def _backfill(site: SiteName, raw: dict[str, Any]) -> BackfillGrant | None:
 
 
 def _key_offer(site: SiteName, raw: dict[str, Any]) -> KeyOffer | None:
-    in_range = 1 <= raw["epoch"] <= MAX_LONG and 1 <= raw["algorithm"] <= len(Algorithm)
+    in_range = 1 <= raw["epoch"] <= MAX_LONG and raw["algorithm"] in _ALGORITHMS
     if not in_range or not is_time(raw["valid_to"]):
         return None
     return KeyOffer(site, raw["epoch"], Algorithm(raw["algorithm"]), raw["public_key"], raw["valid_to"])

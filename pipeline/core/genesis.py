@@ -4,21 +4,26 @@ The file is JSON that people can read; its very bytes are hashed, so they are ne
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any, cast
 
+from pipeline.core.block import MAX_CERTIFIED_BYTES
 from pipeline.core.contract import Contract, SuiteTerm
 from pipeline.core.errors import ConfigError
 from pipeline.core.keys import Algorithm, PublicKey, Use
 from pipeline.core.names import MAX_LONG, is_text
-from pipeline.core.quorum import NodeKey, Policy
+from pipeline.core.note import COSIGNATURE_V1, MLDSA44
+from pipeline.core.quorum import NodeKey, Policy, certificate_room
 from pipeline.core.sealing import SIGNING_ALGORITHM, Suite
 
 _FORMAT = "bkdms-genesis/v1"
 _MAX_GENESIS_BYTES = 1 << 20
 _MAX_TOPIC_CHARS = 249  # Kafka's own limit; headers name the topic
 _SCHEME = "https://"
+_FRAMING_BYTES = 16  # schema id and the certificate's length
+_NODE_KEY_FIELDS = {COSIGNATURE_V1: "ed25519", MLDSA44: "mldsa44"}
 RULES_VERSION = 1
 
 
@@ -78,7 +83,7 @@ def encode_genesis(
         "chain_log": {"topic": topic, "partition": partition, "incarnation": incarnation},
         "roots": {"threshold": root_threshold, "keys": [_key_fields(key) for key in root_keys]},
         "registrars": [_key_fields(key) for key in registrars],
-        "nodes": [{"name": node.name, "ed25519": node.public_key.hex()} for node in policy.nodes],
+        "nodes": _node_fields(policy),
         "quorum": policy.quorum,
         "log_key": _key_fields(log_key),
         "rules_version": RULES_VERSION,
@@ -87,6 +92,11 @@ def encode_genesis(
     raw = (json.dumps(document, indent=2) + "\n").encode()
     parse_genesis(raw)
     return raw
+
+
+def largest_block(policy: Policy) -> int:
+    """Return how large a contract's ``max_block`` may be, bytes, so that a record holds certificates, too."""
+    return MAX_CERTIFIED_BYTES - certificate_room(policy) - _FRAMING_BYTES
 
 
 def parse_genesis(raw: bytes) -> Genesis:
@@ -121,9 +131,12 @@ def _build(document: dict[str, Any], raw: bytes) -> Genesis:
     if not 1 <= threshold <= len(root_keys) or not registrars:
         raise ValueError("needs at least one registrar and a root threshold within the number of root keys")
     policy = Policy(
-        tuple(NodeKey(item["name"], bytes.fromhex(item["ed25519"])) for item in document["nodes"]),
-        _whole(document["quorum"]),
+        tuple(key for item in document["nodes"] for key in _node_keys(item)), _whole(document["quorum"])
     )
+    contract = _contract(document["contract"])
+    most = largest_block(policy)
+    if contract.max_block > most:
+        raise ValueError(f"contract: max_block above {most} leaves no room for this policy's certificates")
     return Genesis(
         url,
         topic,
@@ -134,7 +147,7 @@ def _build(document: dict[str, Any], raw: bytes) -> Genesis:
         registrars,
         policy,
         _key(document["log_key"], Use.LOG),
-        _contract(document["contract"]),
+        contract,
         raw,
     )
 
@@ -143,6 +156,25 @@ def _whole(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= MAX_LONG:
         raise ValueError(f"{value!r} is not a whole number from 0 to 2^63-1")
     return value
+
+
+def _node_fields(policy: Policy) -> list[dict[str, str]]:
+    """Return the nodes in the policy's order, each with all its keys.
+
+    Raises:
+        ConfigError: a node has no Ed25519 key, or a key under another name than the node's.
+    """
+    nodes: dict[str, dict[str, str]] = {}
+    for key in policy.nodes:
+        nodes.setdefault(key.node, {"name": key.name})[_NODE_KEY_FIELDS[key.algorithm]] = key.public_key.hex()
+    return list(nodes.values())
+
+
+def _node_keys(item: dict[str, str]) -> Iterator[NodeKey]:
+    """Yield a node's keys; only the Ed25519 one must be there."""
+    for kind, name in _NODE_KEY_FIELDS.items():
+        if kind == COSIGNATURE_V1 or name in item:
+            yield NodeKey(item["name"], bytes.fromhex(item[name]), algorithm=kind)
 
 
 def _key_fields(key: PublicKey) -> dict[str, str]:

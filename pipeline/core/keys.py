@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
 
-from cryptography.hazmat.primitives.asymmetric import ec, mlkem
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, mlkem
 
 _FINGERPRINT = b"bkdms/key/v1\x00"
 _P25519 = 2**255 - 19
@@ -54,6 +54,7 @@ class Algorithm(IntEnum):
     X25519 = 3
     XWING = 4
     ECDH_P256 = 5
+    MLDSA44 = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class PublicKey:
     """A public key that passed its checks.
 
     ``raw`` is 32 bytes for the 25519 curves, 33 (compressed point) for P-256, 1,216 (ML-KEM-768
-    then X25519) for the hybrid. ``fingerprint`` is 32 bytes.
+    then X25519) for the hybrid, 1,312 for ML-DSA-44. ``fingerprint`` is 32 bytes.
 
     Raises:
         ValueError: the key is weak, non-canonical or of the wrong size.
@@ -96,6 +97,8 @@ def key_problem(algorithm: Algorithm, raw: bytes) -> str | None:
             return _xwing_problem(raw)
         case Algorithm.ECDSA_P256 | Algorithm.ECDH_P256:
             return _p256_problem(raw)
+        case Algorithm.MLDSA44:
+            return _mldsa44_problem(raw)
 
 
 def _ed25519_problem(raw: bytes) -> str | None:
@@ -123,6 +126,14 @@ def _xwing_problem(raw: bytes) -> str | None:
     except ValueError:
         return "ML-KEM-768 public key is invalid"
     return _x25519_problem(raw[_XWING_KEM_BYTES:])
+
+
+def _mldsa44_problem(raw: bytes) -> str | None:
+    try:
+        mldsa.MLDSA44PublicKey.from_public_bytes(raw)
+    except ValueError:
+        return "an ML-DSA-44 public key has 1312 bytes"
+    return None
 
 
 def _p256_problem(raw: bytes) -> str | None:

@@ -17,22 +17,27 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Final
 
-from pipeline.core.signing import ed25519_verify
+from pipeline.core.signing import MLDSA44_SIGNATURE_BYTES, SIGNATURE_BYTES, ed25519_verify, mldsa44_verify
 
 ED25519: Final = 0x01
 """Signature type of a log's own signature over the note text."""
 COSIGNATURE_V1: Final = 0x04
 """Signature type of a timestamped Ed25519 cosignature (C2SP tlog-cosignature)."""
+MLDSA44: Final = 0x06
+"""Signature type of a timestamped ML-DSA-44 cosignature (C2SP tlog-cosignature)."""
 MAX_SIGNATURES: Final = 64
 MAX_NOTE_BYTES: Final = 256 * 1024
 """Room for MAX_SIGNATURES lines of the longest kind, post-quantum ones included."""
 MAX_NAME_BYTES: Final = 255
 """Cosigned messages carry a name's length in one byte (C2SP tlog-cosignature)."""
+TIMESTAMP_BYTES: Final = 8
 MAX_TIMESTAMP: Final = 2**63 - 1
 """Latest time of a cosignature, in seconds since 1970 (C2SP tlog-cosignature)."""
 
 _KEY_ID_BYTES: Final = 4
-_TIMESTAMP_BYTES: Final = 8
+_HASH_BYTES: Final = 32
+_SUBTREE_LABEL: Final = b"subtree/v1\n\x00"
+_TREE_SIZE: Final = re.compile(rb"0|[1-9][0-9]{0,18}")
 _LINE_START: Final = "— "
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SPACE_OR_PLUS: Final = re.compile(r"[\s+]")
@@ -59,12 +64,15 @@ class NoteProblem(StrEnum):
 class SignatureType:
     """One signature type of C2SP signed notes.
 
-    ``verify`` takes public key, signature (of any length, with its timestamp if ``timestamped``) and text.
+    ``message`` makes the signed bytes of key name, timestamp (seconds, 0 where not ``timestamped``) and note text;
+    None where there are none. ``verify`` takes public key, signature of any length, without timestamp, and message.
     """
 
     code: int
     key_bytes: int
+    signature_bytes: int
     timestamped: bool
+    message: Callable[[str, int, bytes], bytes | None]
     verify: Callable[[bytes, bytes, bytes], bool]
 
 
@@ -73,19 +81,51 @@ def cosignature_message(timestamp: int, body: bytes) -> bytes:
     return b"cosignature/v1\ntime %d\n" % timestamp + body
 
 
-def _is_cosignature(public_key: bytes, signature: bytes, text: bytes) -> bool:
-    timestamp = int.from_bytes(signature[:_TIMESTAMP_BYTES], "big")
-    return timestamp <= MAX_TIMESTAMP and ed25519_verify(
-        public_key, signature[_TIMESTAMP_BYTES:], cosignature_message(timestamp, text)
-    )
+def subtree_message(name: str, timestamp: int, body: bytes) -> bytes | None:
+    """Return the bytes that an ML-DSA-44 cosigner of this name signs over a checkpoint's body; time in seconds.
+
+    Extension lines are not covered (C2SP tlog-cosignature). None where the body is no checkpoint.
+    """
+    origin, *rest = body.split(b"\n")
+    if len(rest) < 3 or not 0 < len(origin) <= MAX_NAME_BYTES or not _TREE_SIZE.fullmatch(rest[0]):
+        return None
+    size, root = int(rest[0]), decode_base64(rest[1].decode(errors="replace"))
+    if root is None or len(root) != _HASH_BYTES:
+        return None
+    cosigner = name.encode()
+    numbers = [number.to_bytes(8, "big") for number in (timestamp, 0, size)]
+    named = bytes((len(cosigner),)) + cosigner + numbers[0] + bytes((len(origin),)) + origin
+    return _SUBTREE_LABEL + named + numbers[1] + numbers[2] + root
 
 
 SIGNATURE_TYPES: Final[Mapping[int, SignatureType]] = MappingProxyType(
     {
         kind.code: kind
         for kind in (
-            SignatureType(ED25519, 32, timestamped=False, verify=ed25519_verify),
-            SignatureType(COSIGNATURE_V1, 32, timestamped=True, verify=_is_cosignature),
+            SignatureType(
+                ED25519,
+                32,
+                SIGNATURE_BYTES,
+                timestamped=False,
+                message=lambda _name, _time, text: text,
+                verify=ed25519_verify,
+            ),
+            SignatureType(
+                COSIGNATURE_V1,
+                32,
+                SIGNATURE_BYTES,
+                timestamped=True,
+                message=lambda _name, time, text: cosignature_message(time, text),
+                verify=ed25519_verify,
+            ),
+            SignatureType(
+                MLDSA44,
+                1312,
+                MLDSA44_SIGNATURE_BYTES,
+                timestamped=True,
+                message=subtree_message,
+                verify=mldsa44_verify,
+            ),
         )
     }
 )
@@ -99,6 +139,11 @@ def is_name(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return 0 < size <= MAX_NAME_BYTES and not _CONTROL.search(name) and not _SPACE_OR_PLUS.search(name)
+
+
+def split_timestamp(signature: bytes) -> tuple[int, bytes]:
+    """Return the time (seconds) ahead of a timestamped signature, and the signature itself. Total."""
+    return int.from_bytes(signature[:TIMESTAMP_BYTES], "big"), signature[TIMESTAMP_BYTES:]
 
 
 def key_id(name: str, algorithm: int, public_key: bytes) -> bytes:
@@ -136,7 +181,11 @@ class VerifierKey:
 
     def is_signature(self, signature: bytes, text: bytes) -> bool:
         """Say whether ``signature`` (with its timestamp, without key id) is this key's over ``text``."""
-        return SIGNATURE_TYPES[self.algorithm].verify(self.public_key, signature, text)
+        kind, timestamp = SIGNATURE_TYPES[self.algorithm], 0
+        if kind.timestamped:
+            timestamp, signature = split_timestamp(signature)
+        message = kind.message(self.name, timestamp, text) if timestamp <= MAX_TIMESTAMP else None
+        return message is not None and kind.verify(self.public_key, signature, message)
 
 
 def parse_verifier_key(text: str) -> VerifierKey | NoteProblem:
@@ -287,4 +336,4 @@ def _parse_line(line: str) -> NoteSignature | None:
 def _timestamp_of(key: VerifierKey, signature: bytes) -> int:
     if not SIGNATURE_TYPES[key.algorithm].timestamped:
         return 0
-    return int.from_bytes(signature[:_TIMESTAMP_BYTES], "big")
+    return split_timestamp(signature)[0]

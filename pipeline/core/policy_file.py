@@ -1,9 +1,12 @@
 """The auditors' policy of a chain as a C2SP tlog-policy: who must have signed a checkpoint of it."""
 
+from collections.abc import Collection
+
 from pipeline.core.genesis import Genesis
-from pipeline.core.note import ED25519, VerifierKey
+from pipeline.core.note import COSIGNATURE_V1, ED25519, MLDSA44, VerifierKey
 
 _GROUP = "accounting-nodes"
+_SUFFIXES = {COSIGNATURE_V1: "ed25519", MLDSA44: "mldsa44"}
 
 
 def log_verifier(genesis: Genesis) -> VerifierKey:
@@ -17,16 +20,26 @@ def node_verifiers(genesis: Genesis) -> tuple[VerifierKey, ...]:
 
 
 def policy_text(genesis: Genesis) -> str:
-    """Return the policy: the log, each accounting node as a witness, and how many of them must agree."""
-    names = [key.name for key in node_verifiers(genesis)]
-    group = _GROUP
-    while group in names:  # groups and witnesses share one set of names
-        group += "-group"
-    lines = [
-        f"# chain {genesis.chain.hex()}",
-        f"log {log_verifier(genesis)}",
-        *(f"witness {key.name} {key}" for key in node_verifiers(genesis)),
-        f"group {group} {genesis.policy.quorum} {' '.join(names)}",
-        f"quorum {group}",
-    ]
+    """Return the policy: the log, each node's keys as witnesses of one voice, and how many nodes must agree."""
+    lines = [f"# chain {genesis.chain.hex()}", f"log {log_verifier(genesis)}"]
+    taken = {"none", *genesis.policy.node_names}  # witnesses and groups share one set of names
+    voices = []
+    for node in dict.fromkeys(key.node for key in genesis.policy.nodes):
+        keys = [key for key in genesis.policy.nodes if key.node == node]
+        if len(keys) == 1:
+            lines.append(f"witness {node} {keys[0].verifier}")
+        else:
+            names = [_free(f"{node}-{_SUFFIXES[key.algorithm]}", taken) for key in keys]
+            taken.update(names)
+            lines += [f"witness {name} {key.verifier}" for name, key in zip(names, keys, strict=True)]
+            lines.append(f"group {node} any {' '.join(names)}")
+        voices.append(node)
+    group = _free(_GROUP, taken)
+    lines += [f"group {group} {genesis.policy.quorum} {' '.join(voices)}", f"quorum {group}"]
     return "\n".join(lines) + "\n"
+
+
+def _free(name: str, taken: Collection[str]) -> str:
+    while name in taken:
+        name += "-group"
+    return name

@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Final
 
 from pipeline.core.checkpoint import (
+    COSIGNATURE_TYPES,
+    MAX_CHECKPOINT_BYTES,
     Checkpoint,
     CheckpointProblem,
     Cosignature,
@@ -17,12 +19,14 @@ from pipeline.core.checkpoint import (
     verify_cosignature,
 )
 from pipeline.core.errors import ConfigError
-from pipeline.core.keys import Algorithm, key_problem
+from pipeline.core.keys import key_problem
 from pipeline.core.note import (
     COSIGNATURE_V1,
     MAX_SIGNATURES,
     SIGNATURE_TYPES,
+    TIMESTAMP_BYTES,
     NoteProblem,
+    NoteSignature,
     VerifierKey,
     is_name,
     open_note,
@@ -30,6 +34,7 @@ from pipeline.core.note import (
 
 MAX_NODE_KEYS: Final = MAX_SIGNATURES // 2
 """Keys in a policy; the other half of a note's lines stays free for the log and outside witnesses."""
+_KEY_ALGORITHM: Final = {kind: algorithm for algorithm, kind in COSIGNATURE_TYPES.items()}
 
 
 class PolicyProblem(StrEnum):
@@ -126,6 +131,15 @@ class CertificateProblem:
     detail: str
 
 
+def certificate_room(policy: Policy) -> int:
+    """Return how many bytes a certificate with a signature of every key of ``policy`` takes at most."""
+    room = MAX_CHECKPOINT_BYTES + 1
+    for key in policy.nodes:
+        bare = SIGNATURE_TYPES[key.algorithm].signature_bytes
+        room += len(NoteSignature(key.name, key.key_id, bytes(TIMESTAMP_BYTES + bare)).line.encode())
+    return room
+
+
 def tolerated_faults(nodes: int, quorum: int) -> int:
     """Return how many of n nodes may lie without a fork: the largest f with 2k > n + f."""
     return 2 * quorum - nodes - 1
@@ -140,7 +154,7 @@ def node_key_problem(name: str, public_key: bytes, algorithm: int = COSIGNATURE_
         VerifierKey(name, algorithm, public_key)
     except ValueError as problem:
         return str(problem)
-    return key_problem(Algorithm.ED25519, public_key) if algorithm == COSIGNATURE_V1 else None
+    return key_problem(_KEY_ALGORITHM[algorithm], public_key)
 
 
 def policy_problem(nodes: tuple[NodeKey, ...], quorum: int) -> PolicyProblem | None:
@@ -154,14 +168,18 @@ def policy_problem(nodes: tuple[NodeKey, ...], quorum: int) -> PolicyProblem | N
         return PolicyProblem.TOO_MANY_KEYS
     if len({key.public_key for key in nodes}) < len(nodes):
         return PolicyProblem.SHARED_KEY
-    return PolicyProblem.SHARED_NAME if len({key.name for key in nodes}) < len(nodes) else None
+    # A node's keys of several algorithms share its name, which then is no other node's.
+    owners = {key.name: key.node for key in nodes}
+    is_shared = len({(key.name, key.algorithm) for key in nodes}) < len(nodes)
+    is_shared |= any(owners[key.name] != key.node for key in nodes)
+    return PolicyProblem.SHARED_NAME if is_shared else None
 
 
 def cosigner_of(checkpoint: Checkpoint, cosignature: Cosignature, policy: Policy) -> str | None:
     """Return the node of ``policy`` that made this cosignature on this checkpoint, or None if none did."""
     for key in policy.nodes:
         if key.name == cosignature.name and key.key_id == cosignature.key_id:
-            return key.node if verify_cosignature(checkpoint, cosignature, key.public_key) else None
+            return key.node if verify_cosignature(checkpoint, cosignature, key.verifier) else None
     return None
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, utils
 
 from pipeline.core.keys import Algorithm, PublicKey, Use, is_small_order_point
 
@@ -19,6 +19,7 @@ PACKET_PREFIX = b"bkdms/packet/v1\x00"
 CONTROL_PREFIX = b"bkdms/control/v1\x00"
 POSSESSION_PREFIX = b"bkdms/possession/v1\x00"
 SIGNATURE_BYTES = 64
+MLDSA44_SIGNATURE_BYTES = 2420
 _P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _CACHED_KEYS = 65_536
 
@@ -31,7 +32,7 @@ class Signer(Protocol):
         """The public half."""
 
     def sign(self, message: bytes) -> bytes:
-        """Return the 64-byte signature over ``message``."""
+        """Return the signature over ``message``: 64 bytes, 2,420 of an ML-DSA-44 key."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -76,6 +77,25 @@ class P256Signer:
         return r.to_bytes(32, "big") + min(s, _P256_ORDER - s).to_bytes(32, "big")
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class MlDsa44Signer:
+    """Signer over a 32-byte ML-DSA-44 seed (FIPS 204); signatures are randomised, so two never agree."""
+
+    seed: bytes
+    use: Use
+
+    @property
+    def public(self) -> PublicKey:
+        """The public half."""
+        return PublicKey(
+            self.use, Algorithm.MLDSA44, _mldsa44_private(self.seed).public_key().public_bytes_raw()
+        )
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the ML-DSA-44 signature over ``message``."""
+        return _mldsa44_private(self.seed).sign(message)
+
+
 @lru_cache(maxsize=256)
 def _ed25519_private(seed: bytes) -> ed25519.Ed25519PrivateKey:
     return ed25519.Ed25519PrivateKey.from_private_bytes(seed)
@@ -84,6 +104,16 @@ def _ed25519_private(seed: bytes) -> ed25519.Ed25519PrivateKey:
 @lru_cache(maxsize=256)
 def _p256_private(secret: bytes) -> ec.EllipticCurvePrivateKey:
     return ec.derive_private_key(int.from_bytes(secret, "big"), ec.SECP256R1())
+
+
+@lru_cache(maxsize=256)
+def _mldsa44_private(seed: bytes) -> mldsa.MLDSA44PrivateKey:
+    return mldsa.MLDSA44PrivateKey.from_seed_bytes(seed)
+
+
+@lru_cache(maxsize=256)
+def _mldsa44_public(raw: bytes) -> mldsa.MLDSA44PublicKey:
+    return mldsa.MLDSA44PublicKey.from_public_bytes(raw)
 
 
 @lru_cache(maxsize=_CACHED_KEYS)
@@ -107,6 +137,17 @@ def ed25519_verify(public_raw: bytes, signature: bytes, message: bytes) -> bool:
     return True
 
 
+def mldsa44_verify(public_raw: bytes, signature: bytes, message: bytes) -> bool:
+    """Tell whether ``signature`` is a good ML-DSA-44 signature with an empty context (FIPS 204)."""
+    if len(signature) != MLDSA44_SIGNATURE_BYTES:
+        return False
+    try:
+        _mldsa44_public(public_raw).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
 def _p256_verify(public_raw: bytes, signature: bytes, message: bytes) -> bool:
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
     if len(signature) != SIGNATURE_BYTES or not 0 < r < _P256_ORDER or not 0 < s <= _P256_ORDER // 2:
@@ -124,4 +165,6 @@ def verify(key: PublicKey, signature: bytes, message: bytes) -> bool:
         return ed25519_verify(key.raw, signature, message)
     if key.algorithm is Algorithm.ECDSA_P256:
         return _p256_verify(key.raw, signature, message)
+    if key.algorithm is Algorithm.MLDSA44:
+        return mldsa44_verify(key.raw, signature, message)
     return False

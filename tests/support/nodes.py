@@ -80,7 +80,7 @@ class ChainRig:
     def start_node(self, name: str, signer: Signer | None = None, folder: Path | None = None) -> None:
         """Start a node in the background."""
         rank = list(self.world.node_signers).index(name)
-        identity = NodeIdentity(name, signer or self.world.node_signers[name], rank)
+        identity = NodeIdentity(name, (signer,) if signer else self.world.signers(name), rank)
         self._links[name] = self.links(name, folder)
         node = AccountingNode(identity, self.world.genesis, self.topics, self._links[name])
         self.tasks[name] = asyncio.create_task(node.run())
@@ -92,7 +92,7 @@ class ChainRig:
         for height in range(1, 4):
             root = height.to_bytes(32, "big")
             lie = Candidate(height, root, Checkpoint(genesis.origin, 3 * height, root))
-            value = vote_message(genesis.chain, lie, name, signer, 1)
+            value = vote_message(genesis.chain, lie, name, [signer], 1)
             votes.append(Outgoing(self.topics.cosignatures, value, name.encode(), genesis.partition))
         await self.producer.send(votes)
 

@@ -117,8 +117,8 @@ def false_votes(world: World, liar: str, height: int) -> list[bytes | None]:
     honest = next(name for name in world.node_signers if name != liar)
     root = secret("root")
     about = Candidate(height, root, Checkpoint(genesis.origin, 3 * height, root))
-    vote = vote_message(genesis.chain, about, liar, signer, 1)
-    far = vote_message(genesis.chain, replace(about, height=MAX_LONG), liar, signer, 1)
+    vote = vote_message(genesis.chain, about, liar, [signer], 1)
+    far = vote_message(genesis.chain, replace(about, height=MAX_LONG), liar, [signer], 1)
     fields = avro.unframe(COSIGNATURE, vote)
     assert fields is not None
 
@@ -134,7 +134,7 @@ def false_votes(world: World, liar: str, height: int) -> list[bytes | None]:
         vote + b"\0",
         FOREIGN_FRAME + vote[5:],
         far,
-        vote_message(secret("chain"), about, liar, signer, 1),
+        vote_message(secret("chain"), about, liar, [signer], 1),
         changed(node=honest),
         changed(node="node-99"),
         changed(root=EMPTY_ROOT),
@@ -144,7 +144,7 @@ def false_votes(world: World, liar: str, height: int) -> list[bytes | None]:
         changed(signatures=[b""]),
         changed(signatures=[line[:4] + b"\xff" * 8 + line[12:]]),
         changed(signatures=100 * [line]),
-        vote_message(genesis.chain, about, liar, signer, MAX_LONG),
+        vote_message(genesis.chain, about, liar, [signer], MAX_LONG),
     ]
 
 

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pipeline.core import avro
 from pipeline.core.admission import CONTROL_SCHEMA, PACKET_SCHEMA
 from pipeline.core.block import encode_certified
-from pipeline.core.checkpoint import Checkpoint, assemble_certificate, cosign
+from pipeline.core.checkpoint import COSIGNATURE_TYPES, Checkpoint, assemble_certificate, cosign
 from pipeline.core.contract import Contract
 from pipeline.core.control import (
     BackfillGrant,
@@ -28,7 +28,7 @@ from pipeline.core.packet import PacketDraft, packet_id, seal_packet
 from pipeline.core.quorum import NodeKey, Policy
 from pipeline.core.record import Extending, KpiValue, QualityCode, UnifiedRecord, encode_record
 from pipeline.core.sealing import PRIVATE_BYTES, SEALING_ALGORITHM, SealingKey, Suite
-from pipeline.core.signing import Ed25519Signer, P256Signer, Signer
+from pipeline.core.signing import Ed25519Signer, MlDsa44Signer, P256Signer, Signer
 from pipeline.core.state import ChainState
 
 NOW_MS = 1_790_000_000_000
@@ -102,6 +102,7 @@ class World:
     quorum: int = 3
     contract: Contract = field(default_factory=lambda: Contract(period_ms=PERIOD_MS))
     topic: str = "kpi.chain.v1"
+    mldsa44: bool = False
 
     def __post_init__(self) -> None:
         self.registrar = Ed25519Signer(secret("registrar"), Use.REGISTRAR)
@@ -110,8 +111,18 @@ class World:
         self.node_signers = {
             f"node-{i}": Ed25519Signer(secret(f"node{i}"), Use.NODE) for i in range(self.nodes)
         }
+        self.second_signers = {
+            name: MlDsa44Signer(secret(f"{name}/mldsa44"), Use.NODE)
+            for name in self.node_signers
+            if self.mldsa44
+        }
         policy = Policy(
-            tuple(NodeKey(name, signer.public.raw) for name, signer in self.node_signers.items()), self.quorum
+            tuple(
+                NodeKey(name, signer.public.raw, algorithm=COSIGNATURE_TYPES[signer.public.algorithm])
+                for name in self.node_signers
+                for signer in self.signers(name)
+            ),
+            self.quorum,
         )
         self.genesis: Genesis = parse_genesis(
             encode_genesis(
@@ -127,6 +138,11 @@ class World:
             )
         )
         self.sequence, self.previous = 0, bytes(32)
+
+    def signers(self, name: str) -> tuple[Signer, ...]:
+        """Return all keys of a node."""
+        second = self.second_signers.get(name)
+        return (self.node_signers[name],) if second is None else (self.node_signers[name], second)
 
     def state(self) -> ChainState:
         """Return the state at genesis."""
@@ -171,7 +187,7 @@ class World:
     def certificate(self, checkpoint: Checkpoint, names: list[str] | None = None) -> bytes:
         """Return a certificate with the cosignatures of the named nodes (of a quorum by default)."""
         chosen = names if names is not None else list(self.node_signers)[: self.quorum]
-        signatures = [cosign(checkpoint, n, self.node_signers[n], NOW_MS // 1000) for n in chosen]
+        signatures = [cosign(checkpoint, n, s, NOW_MS // 1000) for n in chosen for s in self.signers(n)]
         return assemble_certificate(checkpoint, signatures)
 
     def certified(self, derived: Derived, names: list[str] | None = None) -> bytes:

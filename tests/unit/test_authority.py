@@ -16,8 +16,9 @@ from pipeline.apps.authority import (
 )
 from pipeline.core.contract import Contract
 from pipeline.core.errors import ConfigError
+from pipeline.core.genesis import largest_block
 from pipeline.core.keys import Use
-from pipeline.core.note import VerifierKey, parse_verifier_key
+from pipeline.core.note import MLDSA44, VerifierKey, parse_verifier_key
 
 PLAN = ChainPlan("https://kpi.example.org/city1", "t.", contract=Contract(period_ms=1000))
 
@@ -43,7 +44,9 @@ def test_every_key_is_in_its_file_with_its_use(files: ChainFiles) -> None:
     roots = tuple(load_signer(files.root_key(number), Use.ROOT).public for number in (1, 2, 3))
     assert roots == genesis.root_keys
     for node in genesis.policy.nodes:
-        assert load_signer(files.node_key(node.name), Use.NODE).public.raw == node.public_key
+        second = node.algorithm == MLDSA44
+        file = files.node_mldsa44_key(node.name) if second else files.node_key(node.name)
+        assert load_signer(file, Use.NODE).public.raw == node.public_key
 
 
 def test_the_chain_is_the_hash_of_the_file(files: ChainFiles) -> None:
@@ -53,14 +56,17 @@ def test_the_chain_is_the_hash_of_the_file(files: ChainFiles) -> None:
 def test_the_policy_names_log_witnesses_and_quorum(files: ChainFiles) -> None:
     genesis = files.genesis()
     lines = [line.split() for line in files.policy_file.read_text().splitlines() if line[0] != "#"]
-    assert [line[0] for line in lines] == ["log", *["witness"] * 4, "group", "quorum"]
+    assert [line[0] for line in lines] == ["log", *["witness", "witness", "group"] * 4, "group", "quorum"]
     log = parse_verifier_key(lines[0][1])
     assert isinstance(log, VerifierKey)
     assert (log.name, log.public_key) == (genesis.origin, genesis.log_key.raw)
-    witnesses = [parse_verifier_key(line[2]) for line in lines[1:5]]
+    witnesses = [parse_verifier_key(line[2]) for line in lines if line[0] == "witness"]
     assert witnesses == [node.verifier for node in genesis.policy.nodes]
-    assert lines[5][2:] == ["3", *node_names(4)]
-    assert lines[6][1] == lines[5][1]
+    assert [line[1:3] for line in lines if line[0] == "group"][:4] == [
+        [name, "any"] for name in node_names(4)
+    ]
+    assert lines[-2][2:] == ["3", *node_names(4)]
+    assert lines[-1][1] == lines[-2][1]
 
 
 def test_a_node_named_like_the_group_does_not_clash(tmp_path: Path) -> None:
@@ -72,8 +78,22 @@ def test_a_node_named_like_the_group_does_not_clash(tmp_path: Path) -> None:
 def test_the_verifier_files_hold_the_same_keys(files: ChainFiles) -> None:
     policy = files.policy_file.read_text()
     keys = files.log_verifier_file.read_text() + files.node_verifiers_file.read_text()
-    assert len(keys.splitlines()) == 5
+    assert len(keys.splitlines()) == 9
     assert all(key in policy for key in keys.splitlines())
+
+
+def test_a_chain_without_post_quantum_keys_names_each_node_as_a_witness(tmp_path: Path) -> None:
+    plan = ChainPlan(PLAN.url, mldsa44=False)
+    files = create_chain(tmp_path / "c", plan)
+    assert not files.node_mldsa44_key("node-1").exists()
+    assert "\ngroup accounting-nodes 3 node-1 node-2 node-3 node-4\n" in files.policy_file.read_text()
+    assert files.genesis().contract.max_block == plan.contract.max_block
+
+
+def test_many_nodes_take_room_from_the_blocks(tmp_path: Path) -> None:
+    plan = ChainPlan(PLAN.url, nodes=node_names(16), quorum=11)
+    genesis = create_chain(tmp_path / "c", plan).genesis()
+    assert genesis.contract.max_block == largest_block(genesis.policy) < plan.contract.max_block
 
 
 def test_a_chain_is_never_overwritten(files: ChainFiles) -> None:

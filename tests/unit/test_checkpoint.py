@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.checkpoint import (
+    COSIGNATURE_TYPES,
     Checkpoint,
     CheckpointProblem,
     Cosignature,
@@ -18,14 +19,15 @@ from pipeline.core.checkpoint import (
 )
 from pipeline.core.keys import Use
 from pipeline.core.merkle import EMPTY_ROOT, leaf_hash, root_of
-from pipeline.core.note import COSIGNATURE_V1, OpenedNote, VerifierKey, key_id, open_note, parse_verifier_key
-from pipeline.core.signing import Ed25519Signer
+from pipeline.core.note import OpenedNote, VerifierKey, open_note, parse_verifier_key
+from pipeline.core.signing import Ed25519Signer, MlDsa44Signer, P256Signer, Signer
 from tests.vectors import generate_certificate
 
 GOLDEN: Any = json.loads((generate_certificate.FOLDER / "certificate.json").read_text())
 CHECKPOINT = Checkpoint("bkdms.local/city1", 3, bytes.fromhex(GOLDEN["root"]))
 LOG = Ed25519Signer(bytes([7]) * 32, Use.LOG)
 NODE = Ed25519Signer(bytes([1]) * 32, Use.NODE)
+SECOND = MlDsa44Signer(bytes([1]) * 32, Use.NODE)
 OTHER_NODE = Ed25519Signer(bytes([2]) * 32, Use.NODE)
 ROOT_LINE = b"nVCWC0KTJndnQtpo9r+1fO1vmtOzLHAoIPOWb5yEUzk=\n"
 
@@ -124,8 +126,19 @@ def test_a_checkpoint_is_valid_once_made(origin: str, size: int, root: bytes) ->
         Checkpoint(origin, size, root)
 
 
-def test_a_cosignature_verifies_under_its_key_and_checkpoint() -> None:
-    assert verify_cosignature(CHECKPOINT, cosign(CHECKPOINT, "node1", NODE, 1000), NODE.public.raw)
+@pytest.fixture(params=[NODE, SECOND], ids=["ed25519", "mldsa44"])
+def signer(request: pytest.FixtureRequest) -> Signer:
+    """A node's key of each algorithm."""
+    key: Signer = request.param
+    return key
+
+
+def _verifier(signer: Signer, name: str = "node1") -> VerifierKey:
+    return VerifierKey(name, COSIGNATURE_TYPES[signer.public.algorithm], signer.public.raw)
+
+
+def test_a_cosignature_verifies_under_its_key_and_checkpoint(signer: Signer) -> None:
+    assert verify_cosignature(CHECKPOINT, cosign(CHECKPOINT, "node1", signer, 1000), _verifier(signer))
 
 
 @pytest.mark.parametrize(
@@ -135,34 +148,42 @@ def test_a_cosignature_verifies_under_its_key_and_checkpoint() -> None:
         {"name": "node2"},
         {"key_id": b"else"},
         {"signature": bytes(64)},
+        {"signature": bytes(2420)},
     ],
 )
-def test_no_part_of_a_cosignature_can_be_changed(changed: dict[str, Any]) -> None:
-    cosignature = replace(cosign(CHECKPOINT, "node1", NODE, 1000), **changed)
-    assert not verify_cosignature(CHECKPOINT, cosignature, NODE.public.raw)
+def test_no_part_of_a_cosignature_can_be_changed(signer: Signer, changed: dict[str, Any]) -> None:
+    cosignature = replace(cosign(CHECKPOINT, "node1", signer, 1000), **changed)
+    assert not verify_cosignature(CHECKPOINT, cosignature, _verifier(signer))
 
 
 @pytest.mark.parametrize("changed", [{"origin": "bkdms.local/city2"}, {"size": 4}, {"root": b"x" * 32}])
-def test_a_cosignature_is_of_one_checkpoint(changed: dict[str, Any]) -> None:
-    cosignature = cosign(CHECKPOINT, "node1", NODE, 1000)
-    assert not verify_cosignature(replace(CHECKPOINT, **changed), cosignature, NODE.public.raw)
+def test_a_cosignature_is_of_one_checkpoint(signer: Signer, changed: dict[str, Any]) -> None:
+    cosignature = cosign(CHECKPOINT, "node1", signer, 1000)
+    assert not verify_cosignature(replace(CHECKPOINT, **changed), cosignature, _verifier(signer))
 
 
-@pytest.mark.parametrize("key", [OTHER_NODE.public.raw, b"", bytes(31), bytes(32)])
-def test_a_cosignature_is_of_one_key(key: bytes) -> None:
-    assert not verify_cosignature(CHECKPOINT, cosign(CHECKPOINT, "node1", NODE, 1000), key)
+@pytest.mark.parametrize("other", [OTHER_NODE, MlDsa44Signer(b"o" * 32, Use.NODE)])
+def test_a_cosignature_is_of_one_key(signer: Signer, other: Signer) -> None:
+    key = _verifier(other)
+    cosignature = replace(cosign(CHECKPOINT, "node1", signer, 1000), key_id=key.key_id)
+    assert not verify_cosignature(CHECKPOINT, cosignature, key)
 
 
-def test_a_key_of_another_length_verifies_nothing_even_under_its_own_id() -> None:
-    short = bytes(31)
-    cosignature = replace(
-        cosign(CHECKPOINT, "node1", NODE, 1000), key_id=key_id("node1", COSIGNATURE_V1, short)
-    )
-    assert not verify_cosignature(CHECKPOINT, cosignature, short)
+def test_only_a_mldsa44_cosignature_is_bound_to_its_cosigners_name() -> None:
+    """C2SP tlog-cosignature: the Ed25519 message does not name the cosigner, the ML-DSA-44 one does."""
+    for signer, is_bound in ((NODE, False), (SECOND, True)):
+        key = _verifier(signer, "node2")
+        renamed = replace(cosign(CHECKPOINT, "node1", signer, 1000), name="node2", key_id=key.key_id)
+        assert verify_cosignature(CHECKPOINT, renamed, key) is not is_bound
 
 
-def test_a_cosignature_has_a_time_and_64_bytes() -> None:
-    good = cosign(CHECKPOINT, "node1", NODE, 1000)
+def test_a_key_that_signs_otherwise_does_not_cosign() -> None:
+    with pytest.raises(ValueError, match="cosigner"):
+        cosign(CHECKPOINT, "node1", P256Signer(b"p" * 32, Use.NODE), 1000)
+
+
+def test_a_cosignature_has_a_time_and_a_whole_signature(signer: Signer) -> None:
+    good = cosign(CHECKPOINT, "node1", signer, 1000)
     changes: tuple[dict[str, Any], ...] = ({"timestamp": -1}, {"timestamp": 2**63}, {"signature": bytes(63)})
     for changed in changes:
         with pytest.raises(ValueError, match="cosignature"):

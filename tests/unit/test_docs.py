@@ -117,7 +117,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_command_and_option_exists(page: Path) -> None:
     for line in commands(page.read_text("utf-8")):
         command, rest = resolved(line)
-        known = {name for parameter in command.params for name in parameter.opts} | {"--help", "-h"}
+        known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
         wrong = [word for word in rest if word.startswith("-") and word not in known]
         assert not wrong, f"{page_id(page)}: bkdms {line}"
 
@@ -148,7 +148,7 @@ def test_every_topic_is_one_of_ours(page: Path) -> None:
 def test_the_settings_table_is_complete() -> None:
     text = (ROOT / "docs" / "operations.md").read_text("utf-8")
     rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
-    named = {name for row in rows for name in re.findall(r"`([a-z_]+(?:\.[a-z_]+)?)`", row)}
+    named = {name for row in rows for name in re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)?)`", row)}
     sections = {name.partition(".")[0] for name in settings()}
     assert settings() <= named
     assert {name for name in named if name.partition(".")[0] in sections} <= settings()

@@ -184,7 +184,7 @@ def test_verifier_key_strings_come_back() -> None:
         (lambda s: s.partition("+")[0] + "+00000000+" + s.split("+", 2)[2], NoteProblem.KEY_ID_MISMATCH),
         (lambda s: s.split("+", 2)[0] + "++" + s.split("+", 2)[2], NoteProblem.KEY_ID_MISMATCH),
         (
-            lambda s: s.rpartition("+")[0] + "+" + b64encode(b"\x06" + bytes(32)).decode(),
+            lambda s: s.rpartition("+")[0] + "+" + b64encode(b"\x07" + bytes(32)).decode(),
             NoteProblem.UNKNOWN_ALGORITHM,
         ),
     ],

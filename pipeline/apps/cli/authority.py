@@ -36,10 +36,15 @@ def genesis(
     folder: Annotated[
         Path | None, typer.Option(help="New folder for all files. (default: `chain` in the data folder)")
     ] = None,
-    nodes: Annotated[int, typer.Option(min=1, max=32, help="Number of accounting nodes.")] = 4,
+    nodes: Annotated[
+        int, typer.Option(min=1, max=32, help="Number of accounting nodes; with ML-DSA-44 keys at most 16.")
+    ] = 4,
     quorum: Annotated[
         int | None, typer.Option(help="Nodes that must agree. (default: all but a third, 3 of 4)")
     ] = None,
+    mldsa44: Annotated[
+        bool, typer.Option(help="Let each node cosign with a post-quantum key (ML-DSA-44), too.")
+    ] = True,
     roots: Annotated[int, typer.Option(min=1, max=16, help="Number of root keys.")] = 3,
     root_threshold: Annotated[int, typer.Option(help="Root keys that must sign together.")] = 2,
     period_ms: Annotated[int, typer.Option(help="Length of a block's period, ms.")] = _CONTRACT.period_ms,
@@ -72,6 +77,7 @@ def genesis(
         roots=roots,
         root_threshold=root_threshold,
         contract=_contract(period_ms, skew_ms, max_age_ms, suite),
+        mldsa44=mldsa44,
     )
     files = create_chain(folder or settings.data_dir / "chain", plan)
     made = files.genesis()

@@ -49,5 +49,5 @@ class Liar:
         root = bytes(byte ^ 0xFF for byte in vote.root)
         lie = Candidate(vote.height, root, Checkpoint(self._genesis.origin, vote.tree_size, root))
         when = vote.cosignatures[0].timestamp
-        value = vote_message(self._genesis.chain, lie, self._name, self._signer, when)
+        value = vote_message(self._genesis.chain, lie, self._name, [self._signer], when)
         return Outgoing(self._topics.cosignatures, value, self._name.encode(), self._genesis.partition)

@@ -20,6 +20,7 @@ from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Use
+from pipeline.core.note import COSIGNATURE_V1, MLDSA44
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
 from pipeline.services.signatures import SignaturePool
@@ -89,6 +90,28 @@ def node_links(settings: Settings, genesis: Genesis, connection: KafkaConnection
     )
 
 
+def node_identity(settings: Settings, genesis: Genesis) -> NodeIdentity:
+    """Return who the settings say that this node is, with all keys that the genesis file names for it.
+
+    Raises:
+        ConfigError: a key file is missing or wrong, or holds another key than the genesis file names.
+    """
+    name, signers = settings.node_name, []
+    files = {COSIGNATURE_V1: settings.node_key, MLDSA44: settings.node_mldsa44_key}
+    for key in genesis.policy.nodes:
+        if key.node != name:
+            continue
+        signer = load_signer(files[key.algorithm], Use.NODE)
+        if signer.public.raw != key.public_key:
+            raise ConfigError(
+                f"{files[key.algorithm]} is not the key that the genesis file names for node {name}"
+            )
+        signers.append(signer)
+    if not signers:
+        raise ConfigError(f"the genesis file names no node {name}; correct the setting node.name")
+    return NodeIdentity(name, tuple(signers), genesis.policy.node_names.index(name))
+
+
 def account(
     ctx: typer.Context,
     *,
@@ -106,11 +129,7 @@ def account(
     require_compiled_reader()
     genesis = load_genesis(settings.genesis)
     name = settings.node_name
-    signer = load_signer(settings.node_key, Use.NODE)
-    known = {key.name: key.public_key for key in genesis.policy.nodes}
-    if known.get(name) != signer.public.raw:
-        raise ConfigError(f"{settings.node_key} is not the key that the genesis file names for node {name}")
-    identity = NodeIdentity(name, signer, genesis.policy.node_names.index(name))
+    identity = node_identity(settings, genesis)
     bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
     connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{name}")
 

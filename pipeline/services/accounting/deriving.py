@@ -104,7 +104,7 @@ class Deriving:
         now_s = memory.links.clock.now_ms() // 1000
         height, identity = derived.block.header.height, memory.identity
         candidate = Candidate(height, derived.block.hash, derived.checkpoint)
-        message = vote_message(memory.genesis.chain, candidate, identity.name, identity.signer, now_s)
+        message = vote_message(memory.genesis.chain, candidate, identity.name, identity.signers, now_s)
         return SignedBlock(height, derived.block.hash, message)
 
     def _vote(self, signed: SignedBlock) -> Outgoing:

@@ -24,10 +24,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class NodeIdentity:
-    """Name, cosigning key and place of a node among the others (staggers what any node may do)."""
+    """Name, cosigning keys and place of a node among the others (staggers what any node may do)."""
 
     name: str
-    signer: Signer
+    signers: tuple[Signer, ...]
     rank: int
 
 

@@ -1,5 +1,6 @@
 """Votes: cosignature messages of the nodes, gathered until a block has its certificate. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -8,6 +9,7 @@ from pipeline.core.checkpoint import Checkpoint, Cosignature, assemble_certifica
 from pipeline.core.derive import Derived
 from pipeline.core.genesis import Genesis
 from pipeline.core.merkle import EMPTY_ROOT
+from pipeline.core.note import split_timestamp
 from pipeline.core.quorum import cosigner_of
 from pipeline.core.signing import Signer
 from schemas import schema
@@ -16,7 +18,6 @@ _COSIGNATURE = schema("Cosignature")
 _MAX_MESSAGE_BYTES = 16_384
 _EARLY_HEIGHTS = 256
 _KEY_ID_BYTES = 4
-_TIMESTAMP_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,11 @@ class Candidate:
     checkpoint: Checkpoint
 
 
-def vote_message(chain: bytes, about: Candidate, node: str, signer: Signer, timestamp: int) -> bytes:
-    """Return the framed cosignature message of a node; time in seconds."""
-    line = cosign(about.checkpoint, node, signer, timestamp).as_note_signature()
+def vote_message(
+    chain: bytes, about: Candidate, node: str, signers: Sequence[Signer], timestamp: int
+) -> bytes:
+    """Return the framed message with a cosignature of each of a node's keys; time in seconds."""
+    lines = [cosign(about.checkpoint, node, signer, timestamp).as_note_signature() for signer in signers]
     fields = {
         "chain": chain,
         "height": about.height,
@@ -61,7 +64,7 @@ def vote_message(chain: bytes, about: Candidate, node: str, signer: Signer, time
         "tree_size": about.checkpoint.size,
         "root": about.checkpoint.root,
         "node": node,
-        "signatures": [line.key_id + line.signature],
+        "signatures": [line.key_id + line.signature for line in lines],
     }
     return avro.frame(_COSIGNATURE, avro.encode(_COSIGNATURE, fields))
 
@@ -89,8 +92,7 @@ def genuine_lines(genesis: Genesis, vote: Vote) -> tuple[Cosignature, ...]:
 
 
 def _cosignature(name: str, line: bytes) -> Cosignature:
-    key_id, rest = line[:_KEY_ID_BYTES], line[_KEY_ID_BYTES:]
-    return Cosignature(name, key_id, int.from_bytes(rest[:_TIMESTAMP_BYTES], "big"), rest[_TIMESTAMP_BYTES:])
+    return Cosignature(name, line[:_KEY_ID_BYTES], *split_timestamp(line[_KEY_ID_BYTES:]))
 
 
 @dataclass
