@@ -4,7 +4,7 @@
 state; ``enact`` changes it for a record that was judged admitted.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from pipeline.core import avro
 from pipeline.core.contract import Contract
@@ -118,7 +118,9 @@ def _judge_packet(state: ChainState, packet: Packet, time_ms: int, check: Signat
     last = state.tables.positions.get(packet.site, START)
     jump = state.contract.max_sequence_jump
     outcome = continuation(last, packet.sequence, packet.previous, packet.packet_id, jump)
-    return _time_outcome(state, packet, time_ms) if outcome is Outcome.ADMITTED else outcome
+    if outcome is not Outcome.ADMITTED:
+        return outcome
+    return time_outcome(state.contract, state.tables.grants.get(packet.site, ()), packet, time_ms)
 
 
 def continuation(last: Position, sequence: int, previous: bytes, own_id: bytes, max_jump: int) -> Outcome:
@@ -134,8 +136,10 @@ def continuation(last: Position, sequence: int, previous: bytes, own_id: bytes, 
     return Outcome.ADMITTED if sequence - last.sequence <= max_jump else Outcome.SEQUENCE_JUMP
 
 
-def _time_outcome(state: ChainState, packet: Packet, time_ms: int) -> Outcome:
-    contract = state.contract
+def time_outcome(
+    contract: Contract, grants: Iterable[BackfillGrant], packet: Packet, time_ms: int
+) -> Outcome:
+    """Apply the rule on times to a packet at broker time ``time_ms``; ``grants`` are those of its site."""
     if packet.collected_to > time_ms + contract.skew_ms:
         return Outcome.TOO_NEW
     if packet.collected_from >= time_ms - contract.max_age_ms:
@@ -144,7 +148,7 @@ def _time_outcome(state: ChainState, packet: Packet, time_ms: int) -> Outcome:
         grant.collected_from <= packet.collected_from
         and packet.collected_to <= grant.collected_to
         and time_ms <= grant.expires_ms
-        for grant in state.tables.grants.get(packet.site, ())
+        for grant in grants
     )
     return Outcome.ADMITTED if granted else Outcome.TOO_OLD
 

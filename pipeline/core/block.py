@@ -1,7 +1,7 @@
 """Blocks: header, entries, leaves, encodings and the places of bytes inside them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
 from typing import Any
@@ -13,6 +13,7 @@ from schemas import schema
 HEADER_VERSION = 1
 MAX_CERTIFIED_BYTES = 900 * 1000
 MAX_HEADER_BYTES = 4096
+_LEAF_HEAD_BYTES = 17
 _HEADER = schema("Header")
 _BLOCK = schema("Block")
 CERTIFIED_BLOCK = schema("CertifiedBlock")
@@ -93,6 +94,7 @@ class Block:
     entries: tuple[Entry, ...]
     header_bytes: bytes
     encoded: bytes
+    _leaves: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
     def hash(self) -> bytes:
@@ -102,7 +104,10 @@ class Block:
     @property
     def leaf_hashes(self) -> list[bytes]:
         """Leaf hashes that the block adds to the tree: its entries, then its header."""
-        return [*(leaf_hash(entry.leaf) for entry in self.entries), leaf_hash(header_leaf(self.header))]
+        if not self._leaves:  # hashed once, wanted by several
+            self._leaves.extend(leaf_hash(entry.leaf) for entry in self.entries)
+            self._leaves.append(leaf_hash(header_leaf(self.header)))
+        return list(self._leaves)
 
     def places(self) -> Iterator[tuple[int, int]]:
         """Yield (offset, length) of each entry's payload inside the encoded block, in order."""
@@ -115,6 +120,14 @@ class Block:
 def leaf_bytes(kind: Kind, offset: int, time_ms: int, payload: bytes) -> bytes:
     """Return the bytes that a leaf of the tree hashes."""
     return bytes((kind,)) + offset.to_bytes(8, "big") + time_ms.to_bytes(8, "big") + payload
+
+
+def parse_leaf(data: bytes) -> tuple[Kind, int, int, bytes] | None:
+    """Return kind, log offset, broker time (ms) and payload of a leaf's bytes, or None where they are none. Total."""
+    if len(data) < _LEAF_HEAD_BYTES or not Kind.PACKET <= data[0] <= Kind.HEADER:
+        return None
+    offset, time_ms = int.from_bytes(data[1:9], "big"), int.from_bytes(data[9:17], "big")
+    return Kind(data[0]), offset, time_ms, data[_LEAF_HEAD_BYTES:]
 
 
 def header_leaf(header: Header) -> bytes:

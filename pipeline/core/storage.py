@@ -156,14 +156,15 @@ def _checked(packet: Packet, site: Site, opened: Opened) -> Content:
     records: list[UnifiedRecord] = []
     for data in opened.records:
         record = decode_record(data)
-        mismatch = Mismatch.BAD_RECORD if record is None else _mismatch(packet, site, record)
+        mismatch = Mismatch.BAD_RECORD if record is None else record_mismatch(packet, site, record)
         if record is None or mismatch is not None:
             return Content(Status.MISMATCH, mismatch or "", opened.seed)
         records.append(record)
     return Content(Status.OK, "", opened.seed, tuple(records))
 
 
-def _mismatch(packet: Packet, site: Site, record: UnifiedRecord) -> Mismatch | None:
+def record_mismatch(packet: Packet, site: Site, record: UnifiedRecord) -> Mismatch | None:
+    """Return why a record does not fit its packet and what the site was granted, or None for one that does."""
     inner, outer = record.site, packet.site
     if (inner.country, inner.city) != (outer.country, outer.city):
         return Mismatch.OTHER_SITE

@@ -1,0 +1,130 @@
+"""One size of an exported log, read through its tiles: nodes of the tree, entries, and where control records are.
+
+Nothing read is believed here: whoever builds a proof from it verifies the proof. What is missing or malformed is
+raised with the file's name; what is read is kept in bounded caches.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Final
+
+from pipeline.core.block import Kind
+from pipeline.core.merkle import HASH_BYTES, node_hash
+from pipeline.core.tiles import ENTRIES, TILE_LEVELS, TILE_WIDTH, TileId
+
+Read = Callable[[str], bytes]
+"""Gives the bytes under a path of the log; none where there is no such file."""
+
+_CACHED_TILES: Final = 256
+_CACHED_BUNDLES: Final = 8
+_LENGTH_BYTES: Final = 2
+
+
+class UnreadableError(Exception):
+    """A file of the log is missing or is not what its path says."""
+
+    def __init__(self, file: str, detail: str) -> None:
+        super().__init__(detail)
+        self.file = file
+        self.detail = detail
+
+
+class Bundle:
+    """An entry bundle; ``ends`` are the ends of its entries in ``data``, as many as the tree has of it."""
+
+    __slots__ = ("_data", "_ends")
+
+    def __init__(self, data: bytes, ends: list[int]) -> None:
+        self._data = data
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, number: int) -> bytes:
+        start = self._ends[number - 1] if number else 0
+        return self._data[start + _LENGTH_BYTES : self._ends[number]]
+
+    def first(self, kind: Kind, start: int) -> int | None:
+        """Return the number of the first entry of a kind from ``start`` on, or None."""
+        return next((number for number in range(start, len(self)) if self._kind(number) == kind), None)
+
+    def all(self, kind: Kind) -> list[int]:
+        """Return the numbers of all entries of a kind."""
+        return [number for number in range(len(self)) if self._kind(number) == kind]
+
+    def _kind(self, number: int) -> int:
+        start = (self._ends[number - 1] if number else 0) + _LENGTH_BYTES
+        return self._data[start] if start < self._ends[number] else 0
+
+
+class TileReader:
+    """The tree of ``size`` leaves of a log; one thread at a time."""
+
+    def __init__(self, read: Read, size: int) -> None:
+        self.size = size
+        self._read = read
+        self._tile = lru_cache(maxsize=_CACHED_TILES)(self._read_tile)
+        self.bundle = lru_cache(maxsize=_CACHED_BUNDLES)(self._read_bundle)
+
+    def node(self, level: int, index: int) -> bytes:
+        """Return a node's hash: the complete subtree over ``2**level`` leaves from ``index * 2**level`` on.
+
+        Raises:
+            UnreadableError: the tile is missing or malformed.
+        """
+        tile_level, rise = divmod(level, TILE_LEVELS)
+        tile, place = divmod(index, TILE_WIDTH >> rise)
+        return self._tile(tile_level, tile)[rise][place]
+
+    def entry(self, index: int) -> bytes:
+        """Return a leaf's bytes.
+
+        Raises:
+            UnreadableError: the bundle is missing or malformed.
+        """
+        number, place = divmod(index, TILE_WIDTH)
+        return self.bundle(number)[place]
+
+    def _read_tile(self, level: int, index: int) -> list[list[bytes]]:
+        """Return a tile's hashes, and above them all complete nodes within the tile, row by row."""
+        tile = self._id(level, index)
+        data = self._content(tile)
+        if len(data) % HASH_BYTES or len(data) // HASH_BYTES < tile.width:
+            raise UnreadableError(tile.path, f"{len(data)} bytes are not {tile.width} hashes")
+        row = [data[at : at + HASH_BYTES] for at in range(0, tile.width * HASH_BYTES, HASH_BYTES)]
+        rows = [row]
+        while len(row) > 1:
+            row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)]
+            rows.append(row)
+        return rows
+
+    def _read_bundle(self, index: int) -> Bundle:
+        bundle = self._id(ENTRIES, index)
+        data = self._content(bundle)
+        ends: list[int] = []
+        at, length = 0, len(data)
+        while len(ends) < bundle.width:
+            end = at + _LENGTH_BYTES + (data[at] << 8 | data[at + 1] if at + 1 < length else length)
+            if end > length:
+                raise UnreadableError(bundle.path, f"{length} bytes are not {bundle.width} entries")
+            ends.append(at := end)
+        return Bundle(data, ends)
+
+    def _id(self, level: int, index: int) -> TileId:
+        count = self.size >> TILE_LEVELS * max(level, 0)
+        return TileId(level, index, min(TILE_WIDTH, count - index * TILE_WIDTH))
+
+    def _content(self, tile: TileId) -> bytes:
+        """Return a file; of a tile that has become full since, the full form, whose beginning it is."""
+        data = self._read(tile.path)
+        if not data and not tile.is_full:
+            data = self._read(tile.full_path)
+        if not data:
+            raise UnreadableError(tile.path, "missing")
+        return data
+
+
+def bundle_path(index: int) -> str:
+    """Return the path of the bundle that holds a leaf, once it is full."""
+    return TileId(ENTRIES, index // TILE_WIDTH).path

@@ -1,0 +1,137 @@
+"""Finding things in an exported log: the header of a height, and a site's control records before a leaf.
+
+Headers lie in order of height, so they are searched by halving; control records have no order and are found by
+looking through the bundles backwards once. Nothing found is believed: the proof built from it is verified.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.core.block import Header, Kind, parse_header, parse_leaf
+from pipeline.core.control import BackfillGrant, Control, Enrol, KeyOffer, parse_control
+from pipeline.core.names import SiteName
+from pipeline.core.tiles import TILE_WIDTH
+from pipeline.services.tile_reader import TileReader, UnreadableError, bundle_path
+
+Right = Enrol | KeyOffer | BackfillGrant
+"""Control records that let a site's packets in."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundHeader:
+    """A block header, its encoding, and its leaf index."""
+
+    header: Header
+    payload: bytes
+    leaf_index: int
+
+
+class HeaderSearch:
+    """Finds block headers by height in a tree that ends with one."""
+
+    def __init__(self, tiles: TileReader) -> None:
+        self._tiles = tiles
+
+    def last(self) -> FoundHeader:
+        """Return the header of the last block.
+
+        Raises:
+            UnreadableError: the log is damaged there.
+        """
+        return self._next_from(self._tiles.size - 1)
+
+    def find(self, height: int) -> FoundHeader | None:
+        """Return the header of a height, or None for one that the tree has not got.
+
+        Raises:
+            UnreadableError: the log is damaged on the way.
+        """
+        low, high, lowest, highest = 0, self._tiles.size, 1, self.last().header.height
+        is_halving = False
+        while lowest <= height <= highest:
+            share = (height - lowest) * (high - low) // (highest - lowest + 1)
+            guess = low + ((high - low) // 2 if is_halving else share)
+            is_halving = not is_halving  # blocks of very different sizes mislead the reckoned guess
+            found = self._next_from(guess)
+            header = found.header
+            spans = low <= header.first_index <= guess <= found.leaf_index < high
+            if not spans or not lowest <= header.height <= highest:
+                raise UnreadableError(bundle_path(found.leaf_index), "its headers do not follow one another")
+            if header.height == height:
+                return found
+            if header.height > height:
+                high, highest = header.first_index, header.height - 1
+            else:
+                low, lowest = found.leaf_index + 1, header.height + 1
+        return None
+
+    def _next_from(self, index: int) -> FoundHeader:
+        """Return the first header from a leaf on: that of the leaf's block."""
+        number, start = divmod(index, TILE_WIDTH)
+        while number * TILE_WIDTH < self._tiles.size:
+            place = self._tiles.bundle(number).first(Kind.HEADER, start)
+            if place is not None:
+                return self._parsed(number * TILE_WIDTH + place)
+            number, start = number + 1, 0
+        raise UnreadableError(bundle_path(self._tiles.size - 1), "the tree does not end with a block header")
+
+    def _parsed(self, index: int) -> FoundHeader:
+        leaf = parse_leaf(self._tiles.entry(index))
+        header = None if leaf is None else parse_header(leaf[3])
+        if leaf is None or header is None or header.tree_size != index + 1:
+            raise UnreadableError(bundle_path(index), f"leaf {index} is no block header")
+        return FoundHeader(header, leaf[3], index)
+
+
+class RightsSearch:
+    """Finds a site's enrolments, key offers and grants; remembers what it looked through."""
+
+    def __init__(self, tiles: TileReader) -> None:
+        self._tiles = tiles
+        self._low = self._high = 0
+        self._rights: dict[SiteName, list[tuple[int, Right]]] = {}
+
+    def before(self, site: SiteName, index: int) -> Iterator[tuple[int, Right]]:
+        """Yield leaf index and body of a site's rights before a leaf, the latest first.
+
+        Raises:
+            UnreadableError: the log is damaged on the way.
+        """
+        self._look_up_to(index // TILE_WIDTH)
+        while True:
+            known = self._rights.get(site, [])
+            at = bisect_left(known, index, key=lambda item: item[0])
+            yield from reversed(known[:at])
+            index, count = self._low * TILE_WIDTH, len(known)
+            while self._low and len(self._rights.get(site, ())) == count:
+                self._look_down()
+            if len(self._rights.get(site, ())) == count:
+                return
+
+    def _look_up_to(self, bundle: int) -> None:
+        """Look through the bundles from those already known to this one."""
+        if not self._high:
+            self._low = self._high = bundle
+        while self._high <= bundle:
+            for index, right, site in self._rights_in(self._high):
+                self._rights.setdefault(site, []).append((index, right))
+            self._high += 1
+        while self._low > bundle:
+            self._look_down()
+
+    def _look_down(self) -> None:
+        self._low -= 1
+        for index, right, site in reversed(self._rights_in(self._low)):
+            self._rights.setdefault(site, []).insert(0, (index, right))
+
+    def _rights_in(self, number: int) -> list[tuple[int, Right, SiteName]]:
+        bundle = self._tiles.bundle(number)
+        found: list[tuple[int, Right, SiteName]] = []
+        for place in bundle.all(Kind.CONTROL):
+            leaf = parse_leaf(bundle[place])
+            control = None if leaf is None else parse_control(leaf[3])
+            body = control.body if isinstance(control, Control) else None
+            if isinstance(body, Enrol | KeyOffer | BackfillGrant):
+                found.append((number * TILE_WIDTH + place, body, body.site))
+        return found
