@@ -142,26 +142,37 @@ class Frontier:
 Frontier.EMPTY = Frontier(0, ())
 
 
-def inclusion_path(index: int, size: int, node: NodeReader) -> list[bytes]:
-    """Return the audit path of leaf ``index`` in the tree of ``size`` leaves, lowest first (RFC 6962 2.1.1).
+def path_ranges(index: int, size: int) -> list[tuple[int, int]]:
+    """Return the leaves [low, high) under each hash of the audit path of leaf ``index``, lowest first.
+
+    With the leaf itself they make up the whole tree of ``size`` leaves.
 
     Raises:
         ValueError: there is no such leaf in a tree of that size.
     """
     if not 0 <= index < size <= MAX_TREE_SIZE:
         raise ValueError(f"there is no leaf {index} in a tree of {size} leaves")
-    path: list[bytes] = []
+    ranges: list[tuple[int, int]] = []
     low, high = 0, size
     while high - low > 1:
         middle = low + _split(high - low)
         if index < middle:
-            path.append(_range_root(middle, high, node))
+            ranges.append((middle, high))
             high = middle
         else:
-            path.append(_range_root(low, middle, node))
+            ranges.append((low, middle))
             low = middle
-    path.reverse()
-    return path
+    ranges.reverse()
+    return ranges
+
+
+def inclusion_path(index: int, size: int, node: NodeReader) -> list[bytes]:
+    """Return the audit path of leaf ``index`` in the tree of ``size`` leaves, lowest first (RFC 6962 2.1.1).
+
+    Raises:
+        ValueError: there is no such leaf in a tree of that size.
+    """
+    return [_range_root(low, high, node) for low, high in path_ranges(index, size)]
 
 
 def consistency_path(old: int, new: int, node: NodeReader) -> list[bytes]:

@@ -1,0 +1,211 @@
+"""Holding a chain against anchors: does it still begin with what they state, and if not, where does it part first.
+
+Fed with the blocks of a chain that is good by itself, in order. What the anchors' hashes can't tell apart stays a
+range; several anchors narrow one another. Memory is bounded by the anchors, not by the chain.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from pipeline.core.anchor import Anchor, Link, Piece
+from pipeline.core.block import Block
+from pipeline.core.merkle import Frontier
+
+_LISTED: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class LeafPlace:
+    """A leaf of the chain: its index in the tree, its block, its entry there; None for the block's header."""
+
+    index: int
+    height: int
+    entry: int | None
+
+    def __str__(self) -> str:
+        return f"block {self.height}, " + ("its header" if self.entry is None else f"entry {self.entry}")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one anchor: ``agrees`` is None where the chain ends before it and agrees as far as can be told."""
+
+    anchor: Anchor
+    agrees: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Divergence:
+    """The first leaf that differs from what the anchors state is one of these, ``first`` to ``last``.
+
+    ``anchors`` name those that differ. Where ``first`` comes after ``last``, the anchors contradict one another.
+    """
+
+    first: LeafPlace
+    last: LeafPlace
+    anchors: tuple[str, ...]
+
+    @property
+    def is_contradiction(self) -> bool:
+        """Whether no chain at all could agree with all of the anchors."""
+        return self.first.index > self.last.index
+
+    def __str__(self) -> str:
+        names = _names(self.anchors)
+        if self.is_contradiction:
+            return (
+                f"no history agrees with all anchors; {names} and others were certified for two histories that part"
+                f" at leaf {self.last.index} or before"
+            )
+        if self.first.index == self.last.index:
+            return f"leaf {self.first.index} ({self.first}) is the first that differs from {names}"
+        return (
+            f"the first leaf that differs from {names} is one of {self.first.index} to {self.last.index}"
+            f" ({self.first} to {self.last})"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorReport:
+    """What came of all anchors.
+
+    ``agreed`` counts the leaves at the beginning of the chain that the anchors confirm; ``size`` those of the chain.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    agreed: int
+    size: int
+    divergence: Divergence | None
+
+    @property
+    def beyond(self) -> tuple[Anchor, ...]:
+        """The anchors of trees that the chain does not reach."""
+        return tuple(verdict.anchor for verdict in self.verdicts if verdict.agrees is None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report as a JSON value."""
+        found = self.divergence
+        return {
+            "anchors": [
+                {
+                    "name": verdict.anchor.name,
+                    "kind": verdict.anchor.kind.value,
+                    "tree_size": verdict.anchor.size,
+                    "agrees": verdict.agrees,
+                }
+                for verdict in self.verdicts
+            ],
+            "agreed_leaves": self.agreed,
+            "divergence": None
+            if found is None
+            else {
+                "first": _place_json(found.first),
+                "last": _place_json(found.last),
+                "anchors": list(found.anchors),
+                "anchors_contradict": found.is_contradiction,
+            },
+        }
+
+
+class _Claim:
+    """One piece of one anchor, growing until all of its leaves were seen."""
+
+    __slots__ = ("anchor", "grown", "holds", "piece")
+
+    def __init__(self, anchor: Anchor, piece: Piece) -> None:
+        self.anchor = anchor
+        self.piece = piece
+        self.grown = Frontier.EMPTY
+        self.holds: bool | None = None
+
+    def grow(self, first: int, leaf_hashes: Sequence[bytes]) -> None:
+        """Take what belongs to the piece of leaves ``first`` and after."""
+        low, high = self.piece.low, self.piece.high
+        self.grown = self.grown.extend(leaf_hashes[max(0, low - first) : high - first])
+        if self.grown.size == high - low:
+            self.holds = self.grown.root() == self.piece.root
+
+
+class AnchorCheck:
+    """Compares a chain with anchors while it grows, from its first block on."""
+
+    def __init__(self, anchors: Sequence[Anchor]) -> None:
+        self._anchors = tuple(anchors)
+        claims = [_Claim(anchor, piece) for anchor in anchors for piece in anchor.pieces]
+        self._open = sorted(claims, key=lambda claim: claim.piece.low)
+        self._closed: list[_Claim] = []
+        self._links = [(anchor, link) for anchor in anchors for link in anchor.links]
+        self._judged: list[tuple[Anchor, Link, bool]] = []
+        edges = {(claim.piece.low, claim.piece.high) for claim in claims}
+        edges |= {(0, link.size) for _, link in self._links}
+        self._wanted = sorted({index for low, high in edges for index in (0, low, high - 1, high)})
+        self._places: dict[int, LeafPlace] = {}
+        self._size = 0
+
+    def grow(self, block: Block, leaf_hashes: Sequence[bytes]) -> None:
+        """Take the next block of the chain and its leaf hashes: of its entries, then of its header."""
+        if not self._anchors:
+            return
+        first, self._size = self._size, self._size + len(leaf_hashes)
+        self._note_places(first, block.header.height)
+        for claim in self._open:
+            if claim.piece.low >= self._size:
+                break
+            claim.grow(first, leaf_hashes)
+        self._closed += [claim for claim in self._open if claim.holds is not None]
+        self._open = [claim for claim in self._open if claim.holds is None]
+        for anchor, link in self._links:
+            if first < link.size <= self._size:
+                holds = link.size == self._size and link.block_hash == block.hash
+                self._judged.append((anchor, link, holds))
+
+    def _note_places(self, first: int, height: int) -> None:
+        at = bisect_left(self._wanted, first)
+        for index in self._wanted[at : bisect_left(self._wanted, self._size, at)]:
+            entry = index - first if index < self._size - 1 else None
+            self._places[index] = LeafPlace(index, height, entry)
+
+    def report(self) -> AnchorReport:
+        """Return what came of the anchors, the chain ending with the last block taken."""
+        told = [
+            (claim.anchor, claim.piece.low, claim.piece.high, bool(claim.holds)) for claim in self._closed
+        ]
+        told += [(anchor, 0, link.size, holds) for anchor, link, holds in self._judged]
+        differing = tuple(
+            anchor for anchor in self._anchors if any(a is anchor and not h for a, _, _, h in told)
+        )
+        agreed = _agreed([(low, high) for _, low, high, holds in told if holds])
+        divergence = None
+        if differing:
+            end = min(high for _, _, high, holds in told if not holds)
+            last = self._places[end - 1]
+            first = self._places[agreed] if agreed < end else replace(last, index=agreed)
+            divergence = Divergence(first, last, tuple(anchor.name for anchor in differing))
+        verdicts = [Verdict(anchor, self._verdict(anchor, differing)) for anchor in self._anchors]
+        return AnchorReport(tuple(verdicts), agreed, self._size, divergence)
+
+    def _verdict(self, anchor: Anchor, differing: Iterable[Anchor]) -> bool | None:
+        if any(other is anchor for other in differing):
+            return False
+        return True if anchor.size <= self._size else None
+
+
+def _agreed(ranges: Iterable[tuple[int, int]]) -> int:
+    """Return how many leaves from the first on are covered."""
+    end = 0
+    for low, high in sorted(ranges):
+        if low > end:
+            break
+        end = max(end, high)
+    return end
+
+
+def _place_json(place: LeafPlace) -> dict[str, Any]:
+    return {"leaf": place.index, "height": place.height, "entry": place.entry}
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - _LISTED
+    return ", ".join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
