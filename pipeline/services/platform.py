@@ -10,14 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pipeline.core.admission import enact
-from pipeline.core.control import Control
 from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
-from pipeline.core.packet import Packet
 from pipeline.core.replica import Extended
 from pipeline.core.sealing import SealingKey
-from pipeline.core.state import ChainState, Tables
+from pipeline.core.state import ChainState
 from pipeline.core.storage import (
     Content,
     KeyRing,
@@ -28,6 +25,7 @@ from pipeline.core.storage import (
 )
 from pipeline.ports import Clock, Outgoing, PartitionReader, Producer
 from pipeline.services.follower import FETCH_TIMEOUT_MS, Follower, Skipped, in_thread
+from pipeline.services.opening import AdmittingSites
 from pipeline.telemetry import platform_metrics as metrics
 from pipeline.telemetry.logs import logger
 
@@ -65,14 +63,13 @@ class PlatformSink:
         self._store = store
         self._keys = keys
         self._clock = clock
-        self._registry: ChainState | None = None
+        self._admitting: AdmittingSites | None = None
         self._found: dict[bytes, SealingKey | None] = {}
 
     def load(self) -> tuple[ChainState, int]:
         """Return the stored state and position, and start over from them."""
         state, next_offset = self._store.load()
-        # A packet is judged by the registry entry that admitted it, not by that at the end of its block.
-        self._registry = ChainState(state.genesis, Tables(sites=dict(state.tables.sites)))
+        self._admitting = AdmittingSites(state)
         return state, next_offset
 
     def root_of_size(self, size: int) -> bytes | None:
@@ -93,16 +90,9 @@ class PlatformSink:
         return StoredBlock(extended, item.kafka_offset, tuple(records))
 
     def _contents(self, extended: Extended) -> list[Content]:
-        registry = self._registry
-        assert registry is not None  # noqa: S101  the follower loads first
-        contents: list[Content] = []
-        for admitted in extended.admitted:
-            if isinstance(admitted, Packet):
-                contents.append(read_content(admitted, registry.tables.sites[admitted.site], self._key))
-            elif isinstance(admitted, Control):
-                enact(registry, admitted)
-        registry.take_changes()
-        return contents
+        admitting = self._admitting
+        assert admitting is not None  # noqa: S101  the follower loads first
+        return [read_content(packet, site, self._key) for packet, site in admitting.packets(extended)]
 
     def _key(self, fingerprint: bytes) -> SealingKey | None:
         if fingerprint not in self._found:

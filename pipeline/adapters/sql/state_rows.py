@@ -69,7 +69,7 @@ def create_state_tables(connection: Connection, genesis: Genesis) -> None:
     STATE.create_all(connection)
     bound = connection.execute(select(chain_identity.c.chain)).scalar()
     if bound is None:
-        connection.execute(chain_identity.insert(), {"one": _ONE, "chain": genesis.chain})
+        connection.execute(chain_identity.insert(), identity_row(genesis))
     elif bound != genesis.chain:
         raise ConfigError(
             f"the database holds chain {bytes(bound).hex()[:16]}, the genesis file names"
@@ -80,13 +80,28 @@ def create_state_tables(connection: Connection, genesis: Genesis) -> None:
 
 def save_changes(connection: Connection, changes: Changes) -> None:
     """Store what a block (or several, in order) changed; the caller's transaction makes it count."""
-    rows = [
+    upsert(connection, chain_state, table_rows(changes.tables))
+    upsert(connection, chain_head, [head_row(changes.head)])
+
+
+def table_rows(tables: Tables) -> list[dict[str, Any]]:
+    """Return the rows of ``chain_state`` for these tables."""
+    return [
         {"part": part, "key": _dump(codec.key(key)), "value": _dump(codec.value(value))}
         for part, codec in _CODECS.items()
-        for key, value in getattr(changes.tables, part).items()
+        for key, value in getattr(tables, part).items()
     ]
-    upsert(connection, chain_state, rows)
-    upsert(connection, chain_head, [_head_row(changes.head)])
+
+
+def head_row(head: Head) -> dict[str, Any]:
+    """Return the row of ``chain_head`` for this head."""
+    row = {name: getattr(head, name) for name in Head.__slots__}
+    return row | {"one": _ONE, "frontier": head.frontier.encode()}
+
+
+def identity_row(genesis: Genesis) -> dict[str, Any]:
+    """Return the row of ``chain_identity`` for this chain."""
+    return {"one": _ONE, "chain": genesis.chain}
 
 
 def load_state(connection: Connection, genesis: Genesis) -> ChainState | None:
@@ -119,11 +134,6 @@ def clear_state(connection: Connection) -> None:
 
 def _dump(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
-
-
-def _head_row(head: Head) -> dict[str, Any]:
-    row = {name: getattr(head, name) for name in Head.__slots__}
-    return row | {"one": _ONE, "frontier": head.frontier.encode()}
 
 
 def _read_head(row: dict[str, Any]) -> Head:
