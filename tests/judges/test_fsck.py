@@ -5,9 +5,9 @@ size that we wrote, and nothing of a failure; or it names a failure and does not
 """
 
 import re
-import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.judges
 TIMEOUT_S = 60
 WORKERS = 16
 """More than there are files in most logs here: fewer would wait for ever after a failure."""
-LARGE = 70_000
+SIZES = (1, 3, 255, 256, 257, 70_000)
 
 
 def verdict(fsck: Path, url: str, key: Path) -> int | None:
@@ -60,60 +60,110 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A log of 257 leaves: a full tile, a full bundle, a partial bundle, partial tiles of two levels."""
-    folder = tmp_path_factory.mktemp("log")
-    write_log(folder, 257)
-    return folder
+def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """A log of each size: below, at and beyond a full tile, and one with a third level of tiles."""
+    folders = {size: tmp_path_factory.mktemp(f"log-{size}") for size in SIZES}
+    for size, folder in folders.items():
+        write_log(folder, size)
+    return folders
 
 
-@pytest.fixture
-def copied(log: Path, tmp_path: Path) -> Iterator[Path]:
-    """A copy of that log to damage."""
-    yield shutil.copytree(log, tmp_path / "log")
+@contextmanager
+def by_file(log: Path, _tmp: Path) -> Iterator[str]:
+    """Give the URL of a log in the file system."""
+    yield f"file://{log}/"
 
 
-def flip(path: Path, at: int) -> None:
-    content = bytearray(path.read_bytes())
-    content[at] ^= 1
-    path.write_bytes(content)
+@contextmanager
+def by_http(log: Path, tmp: Path) -> Iterator[str]:
+    """Give the URL of a log that our API serves."""
+    case = ApiCase(tmp / "api", Chain())
+    case.parts.tiles = log
+    with served(case) as port:
+        yield f"http://127.0.0.1:{port}/tiles/"
+    case.close()
 
 
-@pytest.mark.parametrize("size", [1, 3, 255, 256, 257])
-def test_a_log_by_file_is_accepted(fsck: Path, key: Path, tmp_path: Path, size: int) -> None:
-    write_log(tmp_path, size)
-    assert verdict(fsck, f"file://{tmp_path}/", key) == size
+Offer = Callable[[Path, Path], AbstractContextManager[str]]
+offered = pytest.mark.parametrize("offer", [by_file, by_http])
+sized = pytest.mark.parametrize("size", SIZES)
 
 
-@pytest.mark.parametrize("place", [tile.path for tile in tiles_of(257)])
-@pytest.mark.parametrize("at", [0, -1])
-def test_a_flipped_bit_is_refused(fsck: Path, key: Path, copied: Path, place: str, at: int) -> None:
-    flip(copied / place, at)
-    assert verdict(fsck, f"file://{copied}/", key) is None
+@contextmanager
+def changed(path: Path, content: bytes | None) -> Iterator[None]:
+    """Give a file other bytes, or take it away, for a while."""
+    before = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
 
 
-@pytest.mark.parametrize("line", ["origin", "size", "root", "signature"])
-def test_a_flipped_bit_in_the_checkpoint_is_refused(fsck: Path, key: Path, copied: Path, line: str) -> None:
-    note = (copied / "checkpoint").read_bytes()
+def flipped(content: bytes, at: int) -> bytes:
+    """Return the bytes with one bit flipped."""
+    turned = bytearray(content)
+    turned[at] ^= 1
+    return bytes(turned)
+
+
+def places(size: int) -> list[str]:
+    """Return the first, last full and partial file of each level and of the bundles."""
+    by_level: dict[int, list[str]] = {}
+    for tile in tiles_of(size):
+        by_level.setdefault(tile.level, []).append(tile.path)
+    return [place for found in by_level.values() for place in dict.fromkeys([found[0], *found[-2:]])]
+
+
+@offered
+@sized
+def test_a_log_is_accepted(
+    fsck: Path, key: Path, logs: dict[int, Path], tmp_path: Path, offer: Offer, size: int
+) -> None:
+    with offer(logs[size], tmp_path) as url:
+        assert verdict(fsck, url, key) == size
+
+
+@offered
+@sized
+def test_a_flipped_bit_in_any_level_or_bundle_is_refused(
+    fsck: Path, key: Path, logs: dict[int, Path], tmp_path: Path, offer: Offer, size: int
+) -> None:
+    with offer(logs[size], tmp_path) as url:
+        for place in places(size):
+            path = logs[size] / place
+            # The first entry made up is empty, so that its bundle begins with a length.
+            for at in (0, -1):
+                with changed(path, flipped(path.read_bytes(), at)):
+                    assert verdict(fsck, url, key) is None, place
+
+
+@offered
+@sized
+def test_a_missing_file_is_refused(
+    fsck: Path, key: Path, logs: dict[int, Path], tmp_path: Path, offer: Offer, size: int
+) -> None:
+    with offer(logs[size], tmp_path) as url:
+        for place in ("checkpoint", *places(size)):
+            with changed(logs[size] / place, None):
+                assert verdict(fsck, url, key) is None, place
+
+
+@offered
+@sized
+def test_a_flipped_bit_in_the_checkpoint_is_refused(
+    fsck: Path, key: Path, logs: dict[int, Path], tmp_path: Path, offer: Offer, size: int
+) -> None:
+    path = logs[size] / "checkpoint"
+    note = path.read_bytes()
     starts = {"origin": 0, "size": note.index(b"\n") + 1, "signature": len(note) - 20}
     starts["root"] = note.index(b"\n", starts["size"]) + 5
-    flip(copied / "checkpoint", starts[line])
-    assert verdict(fsck, f"file://{copied}/", key) is None
-
-
-@pytest.mark.parametrize("place", ["checkpoint", *(tile.path for tile in tiles_of(257))])
-def test_a_missing_file_is_refused(fsck: Path, key: Path, copied: Path, place: str) -> None:
-    (copied / place).unlink()
-    assert verdict(fsck, f"file://{copied}/", key) is None
-
-
-def test_a_large_log_is_accepted_and_a_flipped_bit_at_its_third_level_refused(
-    fsck: Path, key: Path, tmp_path: Path
-) -> None:
-    write_log(tmp_path, LARGE)
-    assert verdict(fsck, f"file://{tmp_path}/", key) == LARGE
-    flip(tmp_path / "tile/2/000.p/1", 0)
-    assert verdict(fsck, f"file://{tmp_path}/", key) is None
+    with offer(logs[size], tmp_path) as url:
+        for line, at in starts.items():
+            with changed(path, flipped(note, at)):
+                assert verdict(fsck, url, key) is None, line
 
 
 async def test_the_export_of_a_chain_is_accepted_by_file_and_by_http(fsck: Path, tmp_path: Path) -> None:
