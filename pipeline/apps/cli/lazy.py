@@ -17,7 +17,7 @@ _OWN_PACKAGES = frozenset({"pipeline", "schemas", "connectors", "ops"})
 
 @dataclass(frozen=True, slots=True)
 class LazyEntry:
-    """Where a command is: ``module`` has an attribute named like the command, a function or a ``Typer``.
+    """Where a command is: ``module`` has an attribute of its name (``_`` for ``-``), a function or a ``Typer``.
 
     ``summary`` is its line in the list of commands; ``extra`` the optional packages that it needs.
     """
@@ -56,7 +56,7 @@ def lazy_group(entries: dict[str, LazyEntry]) -> type[TyperGroup]:
 
 def _load(name: str, entry: LazyEntry) -> Any:
     try:
-        found = getattr(import_module(entry.module), name)
+        found = getattr(import_module(entry.module), name.replace("-", "_"))
     except ModuleNotFoundError as error:
         _refuse(error, name, {name: entry})
     holder = typer.Typer(add_completion=False)
