@@ -1,73 +1,26 @@
-"""The site agent: everything arrives once and in order, whatever is away, and nothing is forgotten unverified."""
+"""The site agent: everything arrives once and in order, whatever is away."""
 
 import asyncio
-import base64
-import json
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.adapters.spool import SqliteSpool
 from pipeline.core.batching import Batching
-from pipeline.core.delivery import Patience
-from pipeline.core.errors import ConfigError, IntegrityError
-from pipeline.core.names import SiteName
 from pipeline.core.outcome import Outcome
 from pipeline.core.sealing import Suite
 from pipeline.ports import Outgoing
-from pipeline.services.site_agent import Collecting, Pace, Retry, SiteAgent, SiteParts, check_receipt
+from pipeline.services.site_agent import Collecting, Pace, SiteAgent
 from pipeline.services.site_agent.retry import wait_for_wake
 from tests.support.chain import Chain
+from tests.support.site_bench import FAST, KEY, PACE, Bench, running, until
 from tests.support.site_ledger import (
     ListSource,
-    SilentLog,
     SiteLedger,
-    ledger_with,
     parts_of,
     terms_of,
 )
-from tests.support.world import TestSite
-
-KEY = bytes(32)
-FAST = Retry(0.005, 0.02, lambda delay: delay)
-PACE = Pace(
-    Batching(max_records=7, linger_ms=0),
-    Collecting(batch_rows=10, poll_s=0.01),
-    Patience(100, 200),
-    head_poll_s=0.01,
-    window=4,
-)
-
-
-class Bench:
-    """One site with its spool, ledger and source."""
-
-    def __init__(self, folder: Path, numbers: list[int | None], suite: Suite = Suite.LIGHT) -> None:
-        self.ledger, self.site = ledger_with(suite=suite)
-        self.ledger.commits_when_asked = True
-        self.source = ListSource(numbers)
-        self.path = folder / "spool.sqlite"
-        self.log = SilentLog()
-        self.spool = self.open_spool()
-
-    def open_spool(self) -> SqliteSpool:
-        return SqliteSpool(self.path, KEY, terms_of(self.site).binding)
-
-    def parts(self) -> SiteParts:
-        return parts_of(self.site, self.ledger, self.spool, self.source, self.log)
-
-    def agent(self, pace: Pace = PACE) -> SiteAgent:
-        return SiteAgent(self.parts(), FAST, pace)
-
-    def reopen(self) -> None:
-        self.spool.close()
-        self.spool = self.open_spool()
-
-    @property
-    def committed(self) -> list[int]:
-        return self.ledger.committed(self.site)
 
 
 @pytest.fixture
@@ -75,24 +28,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path, list(range(100)))
     yield made
     made.spool.close()
-
-
-@asynccontextmanager
-async def running(agent: SiteAgent) -> AsyncIterator["asyncio.Task[object]"]:
-    """Run an agent beside the test and stop it by cancelling."""
-    task: asyncio.Task[object] = asyncio.create_task(agent.run())
-    try:
-        yield task
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
-async def until(condition: object) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize("suite", list(Suite))
@@ -256,169 +191,3 @@ async def test_a_cancellation_that_comes_with_a_wake_is_not_lost(turns: int) -> 
     task.cancel()
     await asyncio.wait([task])
     assert task.cancelled() is not was_over
-
-
-class ForgedHead:
-    """Serves documents changed on the way."""
-
-    def __init__(self, ledger: SiteLedger, **changes: object) -> None:
-        self.ledger, self.changes = ledger, changes
-
-    async def head(self, site: SiteName, *, with_packet: bool = False) -> bytes:
-        document = json.loads(await self.ledger.head(site, with_packet=with_packet))
-        return json.dumps(document | self.changes).encode()
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"certificate": "nothing\n"},
-        {"tree_size": 1},
-        {"path": []},
-        {"header": base64.b64encode(b"no header").decode()},
-        {"sequence": 99},
-        {"chain": "00" * 32},
-    ],
-)
-async def test_an_unproven_head_confirms_nothing(bench: Bench, changes: dict[str, object]) -> None:
-    parts = bench.parts()
-    forged = SiteParts(
-        **{name: getattr(parts, name) for name in SiteParts.__slots__ if name != "heads"},
-        heads=ForgedHead(bench.ledger, **changes),
-    )
-    async with running(SiteAgent(forged, FAST, PACE)):
-        await until(lambda: "head_api_fails" in bench.log.events and len(bench.ledger.sent) >= PACE.window)
-        await until(lambda: bench.spool.totals().spooled_records == 100)
-    assert bench.spool.totals().confirmed_records == 0
-    assert bench.spool.depth().records == 100
-
-
-async def test_a_packet_that_this_spool_never_made_halts_the_agent_and_deletes_nothing(bench: Bench) -> None:
-    bench.ledger.chain.packets(bench.site.packet([77]))
-    with pytest.raises(IntegrityError, match="never made") as halted:
-        await bench.agent().run(until_committed=True)
-    assert halted.value.code == "unknown_packet"
-    assert "bkdms site resync" in str(halted.value)
-    assert bench.spool.depth().records == bench.spool.totals().spooled_records > 0
-
-
-async def test_a_rolled_back_ledger_halts_the_agent_and_deletes_nothing(bench: Bench) -> None:
-    bench.source.numbers = list(range(10))
-    await bench.agent().run(until_committed=True)
-    # Another chain under the same keys, longer than the one verified, that lacks the site's packets.
-    fork = SiteLedger(bench.site)
-    for number in range(8):
-        fork.chain.packets(fork.chain.world.site(50 + number).packet([1]), *[b"x"] * 3)
-        fork.chain.enrol(fork.chain.world.site(60 + number))
-    bench.ledger.chain, bench.ledger.commits_when_asked = fork.chain, False
-    bench.source.numbers = list(range(20))
-    with pytest.raises(IntegrityError) as halted:
-        await bench.agent().run(until_committed=True)
-    assert halted.value.code == "rolled_back"
-    assert bench.spool.depth().records == 10
-
-
-async def test_a_lagging_api_is_waited_for(bench: Bench) -> None:
-    bench.source.numbers = list(range(10))
-    await bench.agent().run(until_committed=True)
-    blocks = len(bench.ledger.chain.blocks)
-    real, lagging = bench.ledger.document, [True]
-
-    def document(site: SiteName, height: int, *, with_packet: bool = False) -> bytes:
-        return real(site, 1 if lagging[0] else height, with_packet=with_packet)
-
-    bench.ledger.document = document  # type: ignore[method-assign]
-    bench.source.numbers = list(range(20))
-    async with running(bench.agent()):
-        await until(lambda: "head_api_behind" in bench.log.events)
-        assert bench.spool.depth().records == 10
-        lagging[0] = False
-        await until(lambda: "head_api_caught_up" in bench.log.events)
-        await until(lambda: bench.spool.depth().records == 0)
-    assert len(bench.ledger.chain.blocks) > blocks
-    assert bench.committed == list(range(20))
-
-
-async def test_resync_sends_everything_unconfirmed_again(bench: Bench) -> None:
-    bench.ledger.api_away = True
-    async with running(bench.agent()):
-        await until(lambda: len(bench.ledger.sent) == PACE.window)
-    bench.ledger.api_away, bench.ledger.commits_when_asked = False, False
-    first = list(bench.ledger.sent)
-    await bench.agent().resync()
-    assert bench.ledger.sent[: 2 * PACE.window] == first * 2
-
-
-async def test_resigning_seals_the_same_records_under_later_sequences(bench: Bench) -> None:
-    bench.ledger.api_away = True
-    real = bench.ledger.take
-    bench.ledger.take = lambda record: Outcome.ADMITTED  # type: ignore[method-assign]
-    async with running(bench.agent()):
-        await until(lambda: bench.spool.depth().packets == PACE.window)
-    bench.ledger.api_away = False
-    bench.ledger.take = real  # type: ignore[method-assign]
-    await bench.agent().resync(resign=True)
-    await bench.agent().run(until_committed=True)
-    assert bench.committed == list(range(100))
-    assert bench.spool.totals().confirmed_packets == bench.spool.tip().sequence - PACE.window
-
-
-async def test_a_superseded_packet_that_arrives_late_still_counts_once(bench: Bench) -> None:
-    bench.ledger.api_away = True
-    real, held = bench.ledger.take, []
-
-    def hold(record: Outgoing) -> Outcome:
-        held.append(record)
-        return Outcome.ADMITTED
-
-    bench.ledger.take = hold  # type: ignore[method-assign]
-    async with running(bench.agent()):
-        await until(lambda: len(held) == PACE.window)
-    bench.ledger.api_away = False
-    await bench.agent().resync(resign=True)
-    bench.ledger.take = real  # type: ignore[method-assign]
-    bench.ledger.take(held[0])
-    bench.ledger.take(held[1])
-    await bench.agent().run(until_committed=True)
-    assert bench.committed == list(range(100))
-    assert "earlier_sealing_admitted" in bench.log.events
-
-
-async def test_a_new_spool_goes_on_from_the_ledger_after_adopting_its_head(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, list(range(10)))
-    await bench.agent().run(until_committed=True)
-    bench.spool.close()
-    for path in tmp_path.glob("spool.sqlite*"):
-        path.unlink()
-    bench.spool, bench.source = bench.open_spool(), ListSource([50, 51])
-    await bench.agent().resync(adopt=True)
-    await bench.agent().run(until_committed=True)
-    assert bench.committed == [*range(10), 50, 51]
-    bench.spool.close()
-
-
-async def test_the_receipt_in_the_spool_verifies_offline_and_a_changed_one_stops_the_start(
-    bench: Bench,
-) -> None:
-    await bench.agent().run(until_committed=True)
-    receipt = bench.spool.receipt()
-    assert receipt is not None
-    genesis = bench.ledger.chain.world.genesis
-    proven = check_receipt(genesis, bench.site.name, receipt)
-    assert not isinstance(proven, str)
-    assert proven.sequence == bench.spool.tip().sequence
-    bench.spool._database.execute("UPDATE receipt SET root = x'00'")
-    with pytest.raises(IntegrityError) as halted:
-        await bench.agent().run(until_committed=True)
-    assert halted.value.code == "receipt"
-
-
-def test_a_signing_key_of_another_algorithm_is_refused(bench: Bench) -> None:
-    other: TestSite = bench.ledger.chain.world.site(1, Suite.P256)
-    parts = bench.parts()
-    wrong = SiteParts(
-        **{name: getattr(parts, name) for name in SiteParts.__slots__ if name != "signer"},
-        signer=other.signer,
-    )
-    with pytest.raises(ConfigError, match="ED25519"):
-        SiteAgent(wrong, FAST, PACE)

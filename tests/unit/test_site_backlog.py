@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.unit.test_site_agent import Bench, running, until
+from tests.support.site_bench import Bench, running, until
 
 MINUTES = 48 * 60
 
