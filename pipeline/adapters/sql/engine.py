@@ -79,9 +79,15 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         IntegrityError: the database file is damaged or rows contradict what is being stored
             (code ``database_rows``).
     """
+    with database_errors(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn what the database raises into our errors, as ``transaction`` says."""
     try:
-        with engine.begin() as connection:
-            yield connection
+        yield
     except OperationalError as error:
         raise TransientError(f"the database refuses: {error.orig}", code="database") from error
     except DBAPIError as error:
