@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipeline.core.anchor import Anchor, Link, Piece
-from pipeline.core.block import Block
 from pipeline.core.merkle import Frontier
 
 _LISTED: Final = 5
@@ -144,12 +143,12 @@ class AnchorCheck:
         self._places: dict[int, LeafPlace] = {}
         self._size = 0
 
-    def grow(self, block: Block, leaf_hashes: Sequence[bytes]) -> None:
+    def grow(self, height: int, block_hash: bytes, leaf_hashes: Sequence[bytes]) -> None:
         """Take the next block of the chain and its leaf hashes: of its entries, then of its header."""
         if not self._anchors:
             return
         first, self._size = self._size, self._size + len(leaf_hashes)
-        self._note_places(first, block.header.height)
+        self._note_places(first, height)
         for claim in self._open:
             if claim.piece.low >= self._size:
                 break
@@ -158,7 +157,7 @@ class AnchorCheck:
         self._open = [claim for claim in self._open if claim.holds is None]
         for anchor, link in self._links:
             if first < link.size <= self._size:
-                holds = link.size == self._size and link.block_hash == block.hash
+                holds = link.size == self._size and link.block_hash == block_hash
                 self._judged.append((anchor, link, holds))
 
     def _note_places(self, first: int, height: int) -> None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from pipeline.core.block import Kind
+from pipeline.core.errors import IntegrityError
 from pipeline.core.genesis import Genesis
 from pipeline.core.names import SiteName
 from pipeline.core.packet import Packet
-from pipeline.core.replica import Extended
+from pipeline.core.replica import Extended, assume_signed, extend
 from pipeline.core.row_audit import Row, RowFinding, RowFindings, TableForm
 from pipeline.core.state import ChainState, Head, Site
 from pipeline.core.storage import (
@@ -128,11 +129,19 @@ class StoreAudit:
         self._report = StoreReport()
         self._look_at_head()
 
-    def take(self, extended: Extended, kafka_offset: int | None) -> None:
-        """Compare the next verified block; ``kafka_offset`` is None where the blocks are not read from Kafka."""
+    def take(self, data: bytes, kafka_offset: int | None) -> None:
+        """Compare the next block, verified by others; ``kafka_offset`` is None where it was not read from Kafka.
+
+        Raises:
+            IntegrityError: it is not the next block (code ``not_verified``), or the database contradicts itself.
+            TransientError: the database is away.
+        """
         if self._is_done:
             self._progress.next_block(kafka_offset)
             return
+        extended = extend(self._state, data, assume_signed)
+        if not isinstance(extended, Extended):
+            raise IntegrityError(f"a block that was not verified: {extended}", code="not_verified")
         self._note_entries(extended)
         held = self._snapshot.block_rows(extended.block.header.height, _codes(extended))
         for table, rows in held.items():
@@ -142,7 +151,8 @@ class StoreAudit:
         self._progress.block(stored)
         for table, rows in self._snapshot.expected(stored).items():
             self._findings.compare(self._snapshot.forms[table], rows, held[table])
-        self._follow_state(extended)
+        for site in extended.changes.tables.sites:
+            self._changed[site] = extended.block.header.height
         self._look_at_head()
 
     def finish(self, end: int | None = None) -> StoreReport:
@@ -200,14 +210,6 @@ class StoreAudit:
         self._findings.note(self._snapshot.forms[VALUES], {"tracing_code": code}, (), detail)
         for table in (VALUES, OPENINGS):
             held[table] = [row for row in held[table] if row["tracing_code"] != code]
-
-    def _follow_state(self, extended: Extended) -> None:
-        changes = extended.changes
-        for name in changes.tables.__slots__:
-            getattr(self._state.tables, name).update(getattr(changes.tables, name))
-        self._state.head = changes.head
-        for site in changes.tables.sites:
-            self._changed[site] = changes.head.height
 
     def _look_at_head(self) -> None:
         """Notice when this is the block that the store stands at, and compare what follows from the whole chain."""

@@ -9,7 +9,6 @@ from typing import Any
 from pipeline.adapters.sql.engine import open_sqlite
 from pipeline.adapters.sql.store import SqlPlatformStore
 from pipeline.adapters.sql.store_snapshot import SqlStoreSnapshot
-from pipeline.core.replica import Extended, extend
 from pipeline.core.sealing import SealingKey
 from pipeline.core.storage import KeyRing
 from pipeline.services.platform import PlatformParts, PlatformWorker
@@ -46,22 +45,14 @@ class StoredChain:
         self.chain.block(control_value(self.chain.world.backfill(one, 0, NOW_MS)))
         self.chain.packets(two.packet([60, 70, 80]), one.packet([90]))
         self.chain.packets(one.packet([100]))
-        self.blocks = self._verified()
+        self.blocks = self.chain.certified
         self.folder = folder
-
-    def _verified(self) -> list[Extended]:
-        state, found = self.chain.world.state(), []
-        for data in self.chain.certified:
-            result = extend(state, data)
-            assert isinstance(result, Extended)
-            found.append(result)
-        return found
 
     async def fill(self, name: str, blocks: int) -> Path:
         """Let a platform worker store the first blocks; return the file."""
         path = self.folder / name
         topic = MemoryTopic()
-        topic.publish(self.chain.certified[:blocks])
+        topic.publish(self.blocks[:blocks])
         store = SqlPlatformStore(open_sqlite(path, durable=False), self.genesis)
         reader, producer = MemoryReader(topic), MemoryProducer()
         parts = PlatformParts(
@@ -84,8 +75,8 @@ class StoredChain:
         """Audit a store against the first blocks; each is at the offset of its height less one."""
         snapshot = SqlStoreSnapshot(f"sqlite:///{path}")
         audit = StoreAudit(self.genesis, snapshot, self.keys.get if keys is None else keys)
-        for offset, extended in enumerate(self.blocks[:blocks]):
-            audit.take(extended, offset if from_kafka else None)
+        for offset, data in enumerate(self.blocks[:blocks]):
+            audit.take(data, offset if from_kafka else None)
         report = audit.finish(blocks if from_kafka else None)
         snapshot.close()
         return report

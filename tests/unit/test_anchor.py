@@ -31,7 +31,7 @@ def held(history: History, *data: bytes, blocks: int = 12) -> AnchorReport:
     """Hold the first blocks of a history against anchors."""
     check = AnchorCheck([anchor(item, f"kept-{number}") for number, item in enumerate(data)])
     for derived in history.chain.blocks[:blocks]:
-        check.grow(derived.block, derived.block.leaf_hashes)
+        check.grow(derived.block.header.height, derived.block.hash, derived.block.leaf_hashes)
     return check.report()
 
 
