@@ -1,19 +1,21 @@
 """Blocks: header, entries, leaves, encodings and the places of bytes inside them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from hashlib import sha256
+from struct import Struct
 from typing import Any
 
 from pipeline.core import avro
 from pipeline.core.merkle import leaf_hash
+from pipeline.core.strict_reader import CertifiedParts, read_certified
 from schemas import schema
 
 HEADER_VERSION = 1
 MAX_CERTIFIED_BYTES = 900 * 1000
 MAX_HEADER_BYTES = 4096
-_LEAF_HEAD_BYTES = 17
+_LEAF_HEAD = Struct(">BQQ")
 _HEADER = schema("Header")
 _BLOCK = schema("Block")
 CERTIFIED_BLOCK = schema("CertifiedBlock")
@@ -26,6 +28,9 @@ class Kind(IntEnum):
     PACKET = 1
     CONTROL = 2
     HEADER = 3
+
+
+_ENTRY_KINDS = {int(kind): kind for kind in (Kind.PACKET, Kind.CONTROL)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,11 @@ class Entry:
         return leaf_bytes(self.kind, self.offset, self.time_ms, self.payload)
 
     @property
+    def leaf_hash(self) -> bytes:
+        """Hash of the leaf, 32 bytes."""
+        return leaf_hash(_LEAF_HEAD.pack(self.kind, self.offset, self.time_ms), self.payload)
+
+    @property
     def encoded_size(self) -> int:
         """Size in an encoded block, bytes."""
         numbers = avro.long_size(self.kind) + avro.long_size(self.offset) + avro.long_size(self.time_ms)
@@ -105,7 +115,7 @@ class Block:
     def leaf_hashes(self) -> list[bytes]:
         """Leaf hashes that the block adds to the tree: its entries, then its header."""
         if not self._leaves:  # hashed once, wanted by several
-            self._leaves.extend(leaf_hash(entry.leaf) for entry in self.entries)
+            self._leaves.extend([entry.leaf_hash for entry in self.entries])
             self._leaves.append(leaf_hash(header_leaf(self.header)))
         return list(self._leaves)
 
@@ -119,15 +129,15 @@ class Block:
 
 def leaf_bytes(kind: Kind, offset: int, time_ms: int, payload: bytes) -> bytes:
     """Return the bytes that a leaf of the tree hashes."""
-    return bytes((kind,)) + offset.to_bytes(8, "big") + time_ms.to_bytes(8, "big") + payload
+    return _LEAF_HEAD.pack(kind, offset, time_ms) + payload
 
 
 def parse_leaf(data: bytes) -> tuple[Kind, int, int, bytes] | None:
     """Return kind, log offset, broker time (ms) and payload of a leaf's bytes, or None where they are none. Total."""
-    if len(data) < _LEAF_HEAD_BYTES or not Kind.PACKET <= data[0] <= Kind.HEADER:
+    if len(data) < _LEAF_HEAD.size or not Kind.PACKET <= data[0] <= Kind.HEADER:
         return None
-    offset, time_ms = int.from_bytes(data[1:9], "big"), int.from_bytes(data[9:17], "big")
-    return Kind(data[0]), offset, time_ms, data[_LEAF_HEAD_BYTES:]
+    kind, offset, time_ms = _LEAF_HEAD.unpack_from(data)
+    return Kind(kind), offset, time_ms, data[_LEAF_HEAD.size :]
 
 
 def header_leaf(header: Header) -> bytes:
@@ -199,6 +209,9 @@ def parse_certified(data: bytes) -> tuple[Block, bytes] | None:
     """Return block and certificate that ``data`` canonically encodes, or None. Total."""
     if len(data) > MAX_CERTIFIED_BYTES:
         return None
+    parts = read_certified(data)
+    if parts is not None:
+        return _put_together(parts, data)
     value = avro.decode(CERTIFIED_BLOCK, data)
     if value is None:
         return None
@@ -209,14 +222,27 @@ def parse_certified(data: bytes) -> tuple[Block, bytes] | None:
 
 def _built(value: dict[str, Any], encoded: bytes) -> Block | None:
     header = _header(value["header"])
-    if header is None:
+    entries = _entries((e["kind"], e["offset"], e["time"], e["payload"]) for e in value["entries"])
+    if header is None or entries is None:
         return None
+    return Block(header, entries, encode_header(header), encoded)
+
+
+def _put_together(parts: CertifiedParts, data: bytes) -> tuple[Block, bytes] | None:
+    header, entries = _header(parts.header), _entries(parts.entries)
+    if header is None or entries is None:
+        return None
+    return Block(header, entries, data[: parts.header_end], data[: parts.block_end]), parts.certificate
+
+
+def _entries(found: Iterable[tuple[int, int, int, bytes]]) -> tuple[Entry, ...] | None:
     entries = []
-    for item in value["entries"]:
-        if item["kind"] not in (Kind.PACKET, Kind.CONTROL) or min(item["offset"], item["time"]) < 0:
+    for number, offset, time_ms, payload in found:
+        kind = _ENTRY_KINDS.get(number)
+        if kind is None or offset < 0 or time_ms < 0:
             return None
-        entries.append(Entry(Kind(item["kind"]), item["offset"], item["time"], item["payload"]))
-    return Block(header, tuple(entries), encode_header(header), encoded)
+        entries.append(Entry(kind, offset, time_ms, payload))
+    return tuple(entries)
 
 
 def _header(fields: dict[str, Any]) -> Header | None:

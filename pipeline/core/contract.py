@@ -66,10 +66,10 @@ class Contract:
 
     def accepts(self, suite: Suite, time_ms: int) -> bool:
         """Tell whether a suite is accepted at a broker time."""
-        return any(
-            term.suite is suite and (term.expires_ms == 0 or time_ms <= term.expires_ms)
-            for term in self.suites
-        )
+        for term in self.suites:
+            if term.suite is suite:
+                return term.expires_ms == 0 or time_ms <= term.expires_ms
+        return False
 
     def encode(self) -> bytes:
         """Return the Avro encoding."""

@@ -23,6 +23,14 @@ _SMALL_ORDER_Y = frozenset(
         55188659117513257062467267217118295137698188065244968500265048394206261417927,
     }
 )
+# Each of them with either sign and, where 255 bits have room for it, once more above the modulus.
+_SMALL_ORDER_POINTS = frozenset(
+    (y | sign << 255).to_bytes(32, "little")
+    for small in _SMALL_ORDER_Y
+    for y in (small, small + _P25519)
+    if y < 2**255
+    for sign in (0, 1)
+)
 # u of the Curve25519 points of small order, whose shared secret is all zero (RFC 7748 6.1).
 _SMALL_ORDER_U = frozenset(
     {
@@ -83,7 +91,7 @@ class PublicKey:
 
 def is_small_order_point(encoded: bytes) -> bool:
     """Tell whether 32 bytes encode an Ed25519 point of small order, canonically or not."""
-    return (int.from_bytes(encoded, "little") & (2**255 - 1)) % _P25519 in _SMALL_ORDER_Y
+    return encoded in _SMALL_ORDER_POINTS
 
 
 def key_problem(algorithm: Algorithm, raw: bytes) -> str | None:

@@ -28,9 +28,12 @@ _NODE: Final = b"\x01"
 _SIZE_BYTES: Final = 8
 
 
-def leaf_hash(data: bytes) -> bytes:
-    """Hash one leaf's bytes (RFC 6962 2.1)."""
-    return sha256(_LEAF + data).digest()
+def leaf_hash(data: bytes, rest: bytes = b"") -> bytes:
+    """Hash one leaf's bytes, which may come in two parts (RFC 6962 2.1)."""
+    hasher = sha256(_LEAF + data)
+    if rest:
+        hasher.update(rest)
+    return hasher.digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:

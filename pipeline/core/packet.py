@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastavro
 
@@ -29,6 +29,7 @@ from pipeline.core.sealing import (
     unseal_key,
 )
 from pipeline.core.signing import PACKET_PREFIX, SIGNATURE_BYTES, Signer
+from pipeline.core.strict_reader import read_packet
 from schemas import schema
 
 MAX_PACKET_BYTES = 60 * 1024
@@ -40,6 +41,7 @@ _VERSION = 1
 _PADDING_BYTES = 256
 _PACKET = schema("Packet")
 _RECORDS = fastavro.parse_schema({"type": "array", "items": "bytes"})
+_SUITES = {int(suite): suite for suite in Suite}
 _ID_PREFIX = b"bkdms/packet-id/v1\x00"
 _SALT_PREFIX = b"bkdms/leaf-salt/v1\x00"
 _CONTEXT_PREFIX = b"bkdms/record-ctx/v1\x00"
@@ -48,16 +50,14 @@ _CONTENT_PREFIX = b"bkdms/content/v1\x00"
 _SEAL_PREFIX = b"bkdms/seal/v1\x00"
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """One reader: fingerprint of the key (32 bytes) and the content key sealed to it."""
 
     key: bytes
     sealed_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
+class Packet(NamedTuple):
     """A well-formed packet; ``packet_id`` dedupes and links. Its signature is not verified by construction."""
 
     chain: bytes
@@ -79,7 +79,7 @@ class Packet:
     @property
     def signed(self) -> bytes:
         """The message that the site signed."""
-        return PACKET_PREFIX + self.raw[:-SIGNATURE_BYTES]
+        return b"".join((PACKET_PREFIX, memoryview(self.raw)[:-SIGNATURE_BYTES]))
 
     @property
     def signature(self) -> bytes:
@@ -92,6 +92,13 @@ class Packet:
         readers = sum(32 + avro.bytes_size(len(r.sealed_key)) for r in self.recipients)
         tail = avro.long_size(len(self.recipients)) + readers + 1
         return self.raw[: -(tail + avro.bytes_size(len(self.encrypted)) + SIGNATURE_BYTES)]
+
+    def is_sealed_to(self, key: bytes) -> bool:
+        """Tell whether the content key is sealed to the key of this fingerprint (32 bytes)."""
+        for recipient in self.recipients:  # noqa: SIM110  asked of every packet: a generator takes thrice as long
+            if recipient.key == key:
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +135,9 @@ class OpenProblem(IntEnum):
 
 def packet_id(raw: bytes) -> bytes:
     """Return the identifier of an encoded packet, 32 bytes."""
-    return sha256(_ID_PREFIX + raw[:-SIGNATURE_BYTES]).digest()
+    hasher = sha256(_ID_PREFIX)
+    hasher.update(memoryview(raw)[:-SIGNATURE_BYTES])
+    return hasher.digest()
 
 
 def record_context(chain: bytes, site_id: bytes, site_key: bytes, sequence: int, count: int) -> bytes:
@@ -156,14 +165,15 @@ def parse_packet(data: bytes) -> Packet | Outcome:
     """Return the packet that ``data`` canonically encodes within all bounds, else the refusal. Total."""
     if len(data) > MAX_PACKET_BYTES:
         return Outcome.OVERSIZED
-    raw = avro.decode(_PACKET, data)
+    raw = read_packet(data) or avro.decode(_PACKET, data)
     if raw is None:
         return Outcome.MALFORMED
-    if not _in_range(raw):
+    site = SiteName(raw["country"], raw["city"], raw["site_id"])
+    if not is_site_name(site) or not _in_range(raw):
         return Outcome.OUT_OF_RANGE
     return Packet(
         chain=raw["chain"],
-        site=SiteName(raw["country"], raw["city"], raw["site_id"]),
+        site=site,
         site_key=raw["site_key"],
         module_id=raw["module_id"],
         sequence=raw["sequence"],
@@ -171,9 +181,9 @@ def parse_packet(data: bytes) -> Packet | Outcome:
         collected_from=raw["collected_from"],
         collected_to=raw["collected_to"],
         record_count=raw["record_count"],
-        suite=Suite(raw["suite"]),
+        suite=_SUITES[raw["suite"]],
         digest=raw["digest"],
-        recipients=tuple(Recipient(r["key"], r["sealed_key"]) for r in raw["recipients"]),
+        recipients=tuple([Recipient(r["key"], r["sealed_key"]) for r in raw["recipients"]]),
         encrypted=raw["encrypted_kpi_data"],
         raw=data,
         packet_id=packet_id(data),
@@ -183,14 +193,13 @@ def parse_packet(data: bytes) -> Packet | Outcome:
 def _in_range(raw: dict[str, Any]) -> bool:
     return (
         raw["version"] == _VERSION
-        and is_site_name(SiteName(raw["country"], raw["city"], raw["site_id"]))
         and is_text(raw["module_id"])
         and 1 <= raw["sequence"] <= MAX_LONG
         and is_time(raw["collected_from"])
         and is_time(raw["collected_to"])
         and raw["collected_from"] <= raw["collected_to"]
         and 1 <= raw["record_count"] <= MAX_RECORDS
-        and 1 <= raw["suite"] <= len(Suite)
+        and raw["suite"] in _SUITES
         and 1 <= len(raw["recipients"]) <= MAX_RECIPIENTS
         and len({recipient["key"] for recipient in raw["recipients"]}) == len(raw["recipients"])
     )

@@ -1,7 +1,6 @@
 """Sealing: who can open a packet, what is bound to it, and what a wrong one is called."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -69,7 +68,7 @@ def test_only_the_addressed_key_opens(suite: Suite) -> None:
     other = SealingKey(algorithm, secret("other", PRIVATE_BYTES[algorithm]))
     packet = parsed(site.packet([5]))
     assert open_packet(packet, other) is OpenProblem.NO_KEY
-    renamed = replace(packet, recipients=(replace(packet.recipients[0], key=other.public.fingerprint),))
+    renamed = packet._replace(recipients=(packet.recipients[0]._replace(key=other.public.fingerprint),))
     assert open_packet(renamed, other) is OpenProblem.DOES_NOT_OPEN
 
 
@@ -194,7 +193,7 @@ def test_a_changed_ciphertext_does_not_open() -> None:
     for at in (0, len(packet.encrypted) // 2, len(packet.encrypted) - 1):
         changed = bytearray(packet.encrypted)
         changed[at] ^= 1
-        found = open_packet(replace(packet, encrypted=bytes(changed)), site.platform_key)
+        found = open_packet(packet._replace(encrypted=bytes(changed)), site.platform_key)
         assert found is OpenProblem.DOES_NOT_OPEN
 
 

@@ -1,0 +1,207 @@
+"""Packets and certified blocks straight from their bytes: what the general Avro decoder gives, in a third of its time.
+
+Only encodings that are certainly canonical are read here, because each part has one form that is accepted: shortest
+numbers, one block of items, nothing after the end. Anything else is left to the general decoder, which decides; so
+this reader can be too strict, never too lax.
+"""
+
+from typing import Any, Final, NamedTuple
+
+_LAST_SHIFT: Final = 56
+"""Numbers of ten bytes, which can overflow, are left to the general decoder."""
+_SIGNATURE_BYTES: Final = 64
+
+
+class CertifiedParts(NamedTuple):
+    """A certified block taken apart: where header and block end, and the rest by the names of the schemas.
+
+    ``entries`` are kind, log offset, broker time and payload of each.
+    """
+
+    header: dict[str, Any]
+    header_end: int
+    entries: list[tuple[int, int, int, bytes]]
+    block_end: int
+    certificate: bytes
+
+
+class _UnusualError(Exception):
+    """Not a form that this reader takes."""
+
+
+def read_packet(data: bytes) -> dict[str, Any] | None:
+    """Return the fields of an encoded packet, by the schema's names; None leaves the decision to the caller. Total."""
+    try:
+        return _packet(data)
+    except (_UnusualError, IndexError, UnicodeDecodeError):
+        return None
+
+
+def read_certified(data: bytes) -> CertifiedParts | None:
+    """Return the parts of an encoded certified block; None leaves the decision to the caller. Total."""
+    try:
+        return _certified(data)
+    except (_UnusualError, IndexError, UnicodeDecodeError):
+        return None
+
+
+def _packet(data: bytes) -> dict[str, Any]:
+    version, at = _long(data, 0)
+    chain, at = data[at : at + 32], at + 32
+    country, at = _text(data, at)
+    city, at = _text(data, at)
+    site_id, site_key, at = data[at : at + 16], data[at + 16 : at + 48], at + 48
+    module_id, at = _text(data, at)
+    sequence, at = _long(data, at)
+    previous, at = data[at : at + 32], at + 32
+    collected_from, at = _long(data, at)
+    collected_to, at = _long(data, at)
+    record_count, at = _long(data, at)
+    suite, at = _long(data, at)
+    digest, at = data[at : at + 32], at + 32
+    recipients, at = _recipients(data, at)
+    encrypted, at = _bytes(data, at)
+    # Slices past the end would have come out short: the one length that fits shows that none did.
+    if at + _SIGNATURE_BYTES != len(data):
+        raise _UnusualError
+    return {
+        "version": version,
+        "chain": chain,
+        "country": country,
+        "city": city,
+        "site_id": site_id,
+        "site_key": site_key,
+        "module_id": module_id,
+        "sequence": sequence,
+        "previous_packet": previous,
+        "collected_from": collected_from,
+        "collected_to": collected_to,
+        "record_count": record_count,
+        "suite": suite,
+        "digest": digest,
+        "recipients": recipients,
+        "encrypted_kpi_data": encrypted,
+        "signature": data[at:],
+    }
+
+
+def _recipients(data: bytes, at: int) -> tuple[list[dict[str, bytes]], int]:
+    count, at = _long(data, at)
+    if count < 1:
+        raise _UnusualError
+    found: list[dict[str, bytes]] = []
+    for _ in range(count):
+        key, at = data[at : at + 32], at + 32
+        sealed, at = _bytes(data, at)
+        found.append({"key": key, "sealed_key": sealed})
+    return found, _end(data, at)
+
+
+def _certified(data: bytes) -> CertifiedParts:
+    header, header_end = _header(data)
+    count, at = _long(data, header_end)
+    if count < 1:
+        raise _UnusualError
+    entries: list[tuple[int, int, int, bytes]] = []
+    for _ in range(count):
+        kind, at = _long(data, at)
+        offset, at = _long(data, at)
+        time, at = _long(data, at)
+        payload, at = _bytes(data, at)
+        entries.append((kind, offset, time, payload))
+    block_end = _end(data, at)
+    certificate, at = _bytes(data, block_end)
+    if at != len(data):
+        raise _UnusualError
+    return CertifiedParts(header, header_end, entries, block_end, certificate)
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], int]:
+    version, at = _long(data, 0)
+    rules_version, at = _long(data, at)
+    chain, at = data[at : at + 32], at + 32
+    chain_id, at = _bytes(data, at)
+    height, at = _long(data, at)
+    period_start, at = _long(data, at)
+    period_end, at = _long(data, at)
+    part, at = _long(data, at)
+    previous, at = data[at : at + 32], at + 32
+    first_index, at = _long(data, at)
+    entry_count, at = _long(data, at)
+    entries_root, at = data[at : at + 32], at + 32
+    source, at = _source(data, at)
+    end = at + 64
+    fields = {
+        "version": version,
+        "rules_version": rules_version,
+        "chain": chain,
+        "chain_id": chain_id.decode(),
+        "height": height,
+        "period_start": period_start,
+        "period_end": period_end,
+        "part": part,
+        "previous_hash": previous,
+        "first_index": first_index,
+        "entry_count": entry_count,
+        "entries_root": entries_root,
+        "source": source,
+        "log_digest": data[at : at + 32],
+        "contract_hash": data[at + 32 : end],
+    }
+    return fields, end
+
+
+def _source(data: bytes, at: int) -> tuple[dict[str, Any], int]:
+    incarnation, at = _long(data, at)
+    topic, at = _bytes(data, at)
+    partition, at = _long(data, at)
+    first, at = _long(data, at)
+    following, at = _long(data, at)
+    return {
+        "incarnation": incarnation,
+        "topic": topic.decode(),
+        "partition": partition,
+        "first": first,
+        "next": following,
+    }, at
+
+
+def _long(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number and where it ends."""
+    byte = data[at]
+    at += 1
+    if byte < 128:
+        return (byte >> 1) ^ -(byte & 1), at
+    number, shift = byte & 127, 0
+    while byte > 127:
+        byte = data[at]
+        at += 1
+        shift += 7
+        number |= (byte & 127) << shift
+    if byte == 0 or shift > _LAST_SHIFT:
+        raise _UnusualError
+    return (number >> 1) ^ -(number & 1), at
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    """Return a text of less than 64 bytes with its length before it, and where it ends."""
+    size = data[at]
+    if size & 129:
+        raise _UnusualError
+    end = at + 1 + (size >> 1)
+    return data[at + 1 : end].decode(), end
+
+
+def _bytes(data: bytes, at: int) -> tuple[bytes, int]:
+    """Return a value with its length before it, and where it ends."""
+    size, at = _long(data, at)
+    if size < 0:
+        raise _UnusualError
+    return data[at : at + size], at + size
+
+
+def _end(data: bytes, at: int) -> int:
+    """Step over the end of an array."""
+    if data[at]:
+        raise _UnusualError
+    return at + 1
