@@ -6,7 +6,7 @@ disk. Writing the same again changes nothing, so an export can be taken up again
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -30,6 +30,7 @@ from pipeline.core.tiles import (
 MAX_FILE_BYTES: Final = TILE_WIDTH * (MAX_ENTRY_BYTES + 2)
 """The largest bundle there can be."""
 _DRAFT: Final = ".draft"
+_TILES: Final = "tile"
 _FOLDER_MODE: Final = 0o755
 
 
@@ -104,6 +105,19 @@ class TileFiles:
                 if partials.is_dir():
                     shutil.rmtree(partials)
                 self._full.pop()
+
+    def remove_others(self, kept: Container[str]) -> int:
+        """Remove bundles and tiles whose paths are not in ``kept``; return how many.
+
+        Raises:
+            TransientError: the disk refuses (code ``disk``).
+        """
+        with _disk_errors():
+            found = [path for path in (self._folder / _TILES).rglob("*") if path.is_file()]
+            others = [path for path in found if path.relative_to(self._folder).as_posix() not in kept]
+            for path in others:
+                path.unlink()
+        return len(others)
 
     def read(self, path: str, limit: int = MAX_FILE_BYTES + 1) -> bytes:
         """Return the content of a file of the log, at most ``limit`` bytes; empty where there is none.

@@ -71,6 +71,38 @@ class Loop(Protocol):
         """Let everything go; no step is under way."""
 
 
+class DeferredLoop:
+    """A loop that is made when it is opened, so that what is away then is waited for as it is later.
+
+    ``make`` may raise ``TransientError`` until it succeeds.
+    """
+
+    def __init__(self, make: Callable[[], Loop]) -> None:
+        self._make = make
+        self._loop: Loop | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it was made and does its work."""
+        return self._loop is not None and self._loop.is_ready
+
+    async def open(self) -> None:
+        """Make it, once, and get it ready."""
+        if self._loop is None:
+            self._loop = self._make()
+        await self._loop.open()
+
+    async def step(self) -> object:
+        """Do the next piece of an opened loop."""
+        assert self._loop is not None  # noqa: S101  opened first
+        return await self._loop.step()
+
+    async def close(self) -> None:
+        """Let everything go that was made."""
+        if self._loop is not None:
+            await self._loop.close()
+
+
 class LoopService(mode.Service):
     """Runs a loop until the worker stops: steps end in peace, passing faults are retried, others crash."""
 

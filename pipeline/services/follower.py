@@ -99,6 +99,11 @@ class Follower:
         return self._state.head.height if self._state is not None else 0
 
     @property
+    def tree_size(self) -> int:
+        """Leaves in the tree after the last stored block."""
+        return self._state.head.frontier.size if self._state is not None else 0
+
+    @property
     def awaits_blocks(self) -> bool:
         """Whether the topic has yet to give blocks before a certified tree that was seen or is stored."""
         return self._state is not None and self._missing() is not None

@@ -3,16 +3,16 @@
 import contextlib
 from collections.abc import Iterator, Sequence
 from hashlib import sha1
-from typing import cast
+from typing import Final, cast
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoPermissionError, NoScriptError, RedisError
 
 from pipeline.adapters.redis_ledger import scripts
 from pipeline.adapters.redis_ledger.connection import RedisConnection
-from pipeline.core.errors import TransientError
+from pipeline.core.errors import ConfigError, TransientError
 from pipeline.ports import LedgerBlock, LedgerHead
 
-_KEPT_HEADERS = 10_000
+KEPT_HEADERS: Final = 10_000
 _TRIM_AT_ONCE = 64
 
 
@@ -20,6 +20,10 @@ _TRIM_AT_ONCE = 64
 def _redis_errors(doing: str) -> Iterator[None]:
     try:
         yield
+    except NoPermissionError as error:
+        raise ConfigError(
+            f"Redis, {doing}: {error}; name a user with the rights of an accounting node in redis.username"
+        ) from error
     except (RedisError, OSError, TimeoutError) as error:
         raise TransientError(f"Redis, {doing}: {error or type(error).__name__}", code="redis") from error
 
@@ -66,7 +70,7 @@ class RedisLedger:
                     block.block_hash,
                     block.certified,
                     block.header,
-                    block.height - _KEPT_HEADERS,
+                    block.height - KEPT_HEADERS,
                 ),
             )
 
@@ -78,6 +82,12 @@ class RedisLedger:
             args += [block.height, block.block_hash, block.certified, block.header]
         with _redis_errors("repairing the ledger"):
             return await self._run(scripts.REPLACE, (self._head, self._bodies, self._headers), args)
+
+    async def put_headers(self, at_least: int, headers: Sequence[tuple[int, bytes]]) -> bool:
+        """Store verified headers by height; False where the head is below ``at_least``."""
+        pairs: list[str | bytes | int] = [field for header in headers for field in header]
+        with _redis_errors("storing headers"):
+            return await self._run(scripts.HEADERS, (self._head, self._headers), (at_least, *pairs))
 
     async def certified(self, height: int) -> bytes | None:
         """Return the certified block held for a height, unverified."""

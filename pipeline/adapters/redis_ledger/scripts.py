@@ -37,6 +37,14 @@ redis.call('HSET', KEYS[1], 'height', height, 'hash', hash, 'published', ARGV[3]
 return 1
 """
 
+# KEYS: head, headers. ARGV: height that the head has at least, then per block: height, header.
+HEADERS = """
+local held = redis.call('HGET', KEYS[1], 'height')
+if (tonumber(held or '') or 0) < tonumber(ARGV[1]) then return 0 end
+for i = 2, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+return 1
+"""
+
 # KEYS: head, bodies. ARGV: published height, then heights whose bodies go.
 PUBLISHED = """
 local held = redis.call('HGET', KEYS[1], 'published')

@@ -17,6 +17,7 @@ from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
 from pipeline.core.state import ChainState
 
+EXPORT_FILE: Final = "export.sqlite"
 _ONE: Final = 1
 _EXPORT: Final = MetaData()
 _roots = Table(
@@ -44,7 +45,7 @@ class SqlExportStore:
 
     def __init__(self, folder: Path, genesis: Genesis) -> None:
         self._genesis = genesis
-        self._engine: Engine = open_sqlite(folder / "export.sqlite", durable=True)
+        self._engine: Engine = open_sqlite(folder / EXPORT_FILE, durable=True)
         self._lock_file = lock_folder(folder)
         try:
             with transaction(self._engine) as connection:

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import mode
 import typer
 
 from pipeline.adapters.clock import SystemClock
+from pipeline.adapters.folder_lock import lock_folder
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader, KafkaTrimmer
 from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
@@ -21,8 +23,10 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Use
 from pipeline.core.note import COSIGNATURE_V1, MLDSA44
+from pipeline.core.topics import Topics
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
+from pipeline.services.retry import retried
 from pipeline.services.signatures import SignaturePool
 from pipeline.telemetry import logs
 
@@ -30,18 +34,27 @@ _STOP_TIMEOUT_S = 10.0
 
 
 class NodeService(mode.Service):
-    """The accounting node as a service of the worker's runtime."""
+    """The accounting node as a service of the worker's runtime; ``make`` opens its folder and links."""
 
-    def __init__(self, node: AccountingNode, links: NodeLinks, **service: Any) -> None:
-        self._node = node
-        self._links = links
+    def __init__(
+        self,
+        identity: NodeIdentity,
+        genesis: Genesis,
+        topics: Topics,
+        make: Callable[[], NodeLinks],
+        **service: Any,
+    ) -> None:
+        self._about = identity, genesis, topics
+        self._make = make
+        self._node: AccountingNode | None = None
+        self._links: NodeLinks | None = None
         self._work: asyncio.Task[None] | None = None
         super().__init__(**service)
 
     @property
     def is_ready(self) -> bool:
         """Whether the node caught up and follows the chain log."""
-        return self._node.ready.is_set() and not self.should_stop
+        return self._node is not None and self._node.ready.is_set() and not self.should_stop
 
     @property
     def is_alive(self) -> bool:
@@ -50,15 +63,24 @@ class NodeService(mode.Service):
 
     async def on_start(self) -> None:
         """Begin to catch up."""
-        self._work = asyncio.create_task(self._node.run())
+        self._work = asyncio.create_task(self._run())
         self.add_future(self._work)
+
+    async def _run(self) -> None:
+        self._links = await retried("opening the node's folder", self._opened)
+        self._node = AccountingNode(*self._about, self._links)
+        await self._node.run()
+
+    async def _opened(self) -> NodeLinks:
+        return self._make()
 
     async def on_stop(self) -> None:
         """Stop the loops between two awaits; every step can be repeated after a restart."""
         if self._work is not None:
             self._work.cancel()
             await asyncio.wait({self._work}, timeout=_STOP_TIMEOUT_S)
-        await self._links.close()
+        if self._links is not None:
+            await self._links.close()
 
 
 def redis_connection(settings: RedisSettings) -> RedisConnection:
@@ -133,9 +155,12 @@ def account(
     bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
     connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{name}")
 
+    lock_folder(settings.node_state_dir, f"the accounting node {name} or its rebuild")
+
     def service() -> mode.Service:
-        links = node_links(settings, genesis, connection)
-        return NodeService(AccountingNode(identity, genesis, settings.topics, links), links)
+        return NodeService(
+            identity, genesis, settings.topics, lambda: node_links(settings, genesis, connection)
+        )
 
     options = WorkerOptions(
         name,

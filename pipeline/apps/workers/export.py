@@ -13,7 +13,7 @@ from pipeline.adapters.sql.export_store import SqlExportStore
 from pipeline.adapters.tile_files import TileFiles
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
-from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
+from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
@@ -91,5 +91,6 @@ def export(
         connection,
         settings.data_dir / "workers" / name,
     )
-    code = run_worker(lambda: LoopService(export_worker(settings, genesis, connection, folder)), options)
+    loop = DeferredLoop(lambda: export_worker(settings, genesis, connection, folder))
+    code = run_worker(lambda: LoopService(loop), options)
     raise typer.Exit(code)

@@ -188,11 +188,15 @@ async def rederive(state: ChainState, source: LogSource, log: PartitionReader) -
 
 async def recover_signing_records(
     store: NodeStore, votes: PartitionReader, name: str, state: ChainState
-) -> None:
+) -> int:
     """Learn from the topic what this node signed beyond the head, so that it never signs a fork.
 
-    A folder that was lost, or restored from an old copy, does not know all of it.
+    A folder that was lost, or restored from an old copy, does not know all of it. Returns how much was learned.
+
+    Raises:
+        IntegrityError: it signed two blocks at one height (code ``second_signature``).
     """
+    learned = 0
     first, end = await votes.bounds()
     position = store.votes_next()
     position = position if first <= position <= end else first
@@ -209,6 +213,8 @@ async def recover_signing_records(
             if is_beyond and genuine_lines(state.genesis, vote):
                 told.add(_tree(vote))
                 store.record_signed([SignedBlock(vote.height, vote.block_hash, record.value)])
+                learned += 1
+    return learned
 
 
 def _signed(store: NodeStore, height: int) -> Iterator[SignedBlock]:
