@@ -105,4 +105,4 @@ def fuse_database(engine: Engine, process: Process) -> None:
         wrote = False
         process.write(lambda: commit(connection), lambda: sqlite3.OperationalError("disk I/O error"))
 
-    engine.dialect.do_commit = do_commit  # type: ignore[method-assign]
+    engine.dialect.do_commit = do_commit  # type: ignore[method-assign, assignment]
