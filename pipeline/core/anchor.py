@@ -77,7 +77,7 @@ class Link:
 class Anchor:
     """A tree that was certified, or signed by the log: its size in leaves, its root, and what is known inside.
 
-    ``pieces`` cover the tree as finely as the anchor's paths allow; more of them, and ``links``, come from headers.
+    ``pieces`` cover the tree as finely as the anchor's paths allow; ``links`` come from headers.
     """
 
     name: str
@@ -210,14 +210,9 @@ def _anchor(
             )
         known[(leaf.index, leaf.index + 1)] = leaf.hash
         known.update(zip(path_ranges(leaf.index, tree.size), leaf.path, strict=True))
-    pieces = [Piece(low, high, known[(low, high)]) for low, high in _finest(known)]
-    links: list[Link] = []
-    for header in headers:
-        if header.entry_count:
-            pieces.append(Piece(header.first_index, header.tree_size - 1, header.entries_root))
-        if header.first_index:
-            links.append(Link(header.first_index, header.previous_hash))
-    return Anchor(name, kind, tree.size, tree.root, tuple(pieces), tuple(links))
+    pieces = tuple(Piece(low, high, known[(low, high)]) for low, high in _finest(known))
+    links = tuple(Link(header.first_index, header.previous_hash) for header in headers if header.first_index)
+    return Anchor(name, kind, tree.size, tree.root, pieces, links)
 
 
 def _finest(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.adapters.sql.engine import open_sqlite
 from pipeline.adapters.sql.store import SqlPlatformStore
 from pipeline.adapters.sql.store_snapshot import SqlStoreSnapshot
+from pipeline.core.control import Revoke
 from pipeline.core.sealing import SealingKey
 from pipeline.core.storage import KeyRing
 from pipeline.services.platform import PlatformParts, PlatformWorker
@@ -26,7 +27,7 @@ class FixedClock:
 
 
 class StoredChain:
-    """Six blocks: enrolments, packets, one that does not fit, one without key, a control record; and their stores.
+    """Six blocks: enrolments, packets, one that does not fit, one without key, control records; their stores.
 
     Site 3's key is not the platform's, so that its packets stay unopened.
     """
@@ -42,7 +43,9 @@ class StoredChain:
         self.chain.enrol(*self.sites)
         self.chain.packets(one.packet([10, 20]), two.packet([30]), three.packet([40]))
         self.chain.packets(one.packet([50]), two.packet(records=[two.record(1, name=site_name(77))]))
-        self.chain.block(control_value(self.chain.world.backfill(one, 0, NOW_MS)))
+        revoke = Revoke(three.name, three.signer.public.fingerprint, "moved")
+        controls = [self.chain.world.backfill(one, 0, NOW_MS), self.chain.world.control(revoke)]
+        self.chain.block(*map(control_value, controls))
         self.chain.packets(two.packet([60, 70, 80]), one.packet([90]))
         self.chain.packets(one.packet([100]))
         self.blocks = self.chain.certified

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.core.anchor import Anchor, AnchorKind, AnchorProblem, AnchorReason, parse_anchor
 from pipeline.core.anchor_check import AnchorCheck, AnchorReport
+from pipeline.core.evidence import Evidence, parse_evidence
 from pipeline.core.merkle import path_ranges
 from pipeline.core.note import format_note, parse_note
 from pipeline.core.tlog_proof import TlogProof, parse_tlog_proof
@@ -57,6 +58,9 @@ def test_every_anchor_agrees_with_its_own_history_and_says_up_to_where() -> None
         assert [verdict.agrees for verdict in report.verdicts] == [True]
         assert report.divergence is None
         assert report.agreed == anchor(data).size
+        edges = [(piece.low, piece.high) for piece in anchor(data).pieces]
+        assert [low for low, _ in edges] == [0, *(high for _, high in edges[:-1])]
+        assert edges[-1][1] == anchor(data).size
 
 
 def test_every_anchor_beyond_the_change_finds_it_and_names_leaves_that_hold_it() -> None:
@@ -101,7 +105,10 @@ def test_no_narrower_range_follows_from_the_hashes_of_an_anchor(kind: str) -> No
                 data = TRUE.proof(height, entry, 12)
             else:
                 data = TRUE.receipt(height, entry, 12, packet=kind == "receipt")
-            ranges = [(0, header.first_index), (header.first_index, header.tree_size - 1)]
+            ranges = [
+                (0, header.first_index),
+                (header.first_index, header.tree_size - 1),
+            ]  # of the header itself
             for leaf in leaves:
                 ranges += [(leaf, leaf + 1), *path_ranges(leaf, LEAVES)]
             low, moved = 0, True
@@ -172,6 +179,20 @@ def other_path() -> bytes:
     return replace(proof, index=proof.index + 1).encode()
 
 
+def other_evidence(**changes: Any) -> bytes:
+    """Return a proof whose evidence has other parts."""
+    proof = parse_tlog_proof(TRUE.proof(7, 1, 12))
+    assert isinstance(proof, TlogProof)
+    evidence = parse_evidence(proof.extra or b"")
+    assert isinstance(evidence, Evidence)
+    return replace(proof, extra=replace(evidence, **changes).encode()).encode()
+
+
+def other_origin() -> bytes:
+    checkpoint = replace(TRUE.chain.blocks[8].checkpoint, origin="bkdms.local/other")
+    return TRUE.world.certificate(checkpoint)
+
+
 INVALID = {
     "nothing": (b"", AnchorReason.NOT_SIGNED),
     "junk": (b"\xff\x00 junk", AnchorReason.NOT_SIGNED),
@@ -191,6 +212,17 @@ INVALID = {
     "head with another header": (head(header=head().decode()[-40:-38]), AnchorReason.MALFORMED),
     "head without quorum": (head(certificate=without_nodes().decode()), AnchorReason.NOT_PROVEN),
     "proof of another index": (other_path(), AnchorReason.NOT_PROVEN),
+    "head of another tree size without packet": (head(payload=None, tree_size=28), AnchorReason.NOT_PROVEN),
+    "checkpoint of another origin by our nodes": (other_origin(), AnchorReason.WRONG_CHAIN),
+    "proof with another genesis file": (other_evidence(genesis=b"{}"), AnchorReason.WRONG_CHAIN),
+    "proof with an enrolment from elsewhere": (
+        other_evidence(enrolment=TRUE.proven(1, 0, 11)),
+        AnchorReason.NOT_PROVEN,
+    ),
+    "proof with junk as evidence": (
+        TlogProof(21, (), TRUE.checkpoint(9), b"junk").encode(),
+        AnchorReason.MALFORMED,
+    ),
     "proof with a bad hash": (
         TRUE.proof(7, 1, 12).replace(b"\nindex 21\n", b"\nindex 21\nAAAA\n"),
         AnchorReason.MALFORMED,

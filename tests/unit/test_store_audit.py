@@ -12,6 +12,7 @@ from pipeline.adapters.sql.store_snapshot import SqlStoreSnapshot
 from pipeline.core.errors import ConfigError, IntegrityError
 from pipeline.core.row_audit import RowChange, RowFinding
 from pipeline.core.storage import KeyRing
+from pipeline.core.tracing import TracingCode
 from tests.support.stored_chain import StoredChain, Tampered
 
 TABLES = {**PLATFORM.tables, **STATE.tables}
@@ -236,6 +237,38 @@ def test_values_of_another_type_do_not_pass_and_do_not_crash(
         else:
             assert findings
             assert findings[0].table == table
+
+
+@pytest.mark.parametrize("column", ["height", "block_hash", "frontier", "chain_bytes"])
+async def test_a_changed_head_is_named_although_the_store_is_behind(stored: StoredChain, column: str) -> None:
+    copy = Tampered(await stored.fill(f"head-{column}.sqlite", 4), f"head-{column}-edited")
+    (row,) = copy.rows("chain_head", ["one"])
+    copy.run(f"UPDATE chain_head SET {column} = ?", [other(row[column])])
+    (finding,) = stored.audit(copy.path).findings
+    assert (finding.table, finding.columns) == ("chain_head", (column,))
+
+
+@pytest.mark.parametrize("place", [(1, 0), (7, 0), (2, 3), (4, 1)])
+def test_a_value_of_what_is_no_packet_is_an_added_row(
+    stored: StoredChain, store: Path, place: tuple[int, int]
+) -> None:
+    copy = Tampered(store, f"stray-{place}")
+    code = str(TracingCode(stored.genesis.chain[:5], *place))
+    row = copy.rows("observations", KEYS["observations"])[0] | {"tracing_code": code}
+    marks = ", ".join("?" * len(row))
+    copy.run(f"INSERT INTO observations VALUES ({marks})", list(row.values()))
+    (finding,) = stored.audit(copy.path).findings
+    assert (finding.change, dict(finding.key)["tracing_code"]) == (RowChange.ADDED, code)
+
+
+@pytest.mark.parametrize("offset", [-1, 3, 5, 7, "x"])
+async def test_a_position_that_does_not_follow_the_last_block_is_named(
+    stored: StoredChain, store: Path, offset: object
+) -> None:
+    copy = Tampered(store, f"position-{offset}")
+    copy.run("UPDATE platform_position SET next_offset = ?", [offset])
+    (finding,) = stored.audit(copy.path).findings
+    assert (finding.table, finding.columns) == ("platform_position", ("next_offset",))
 
 
 def test_many_changed_rows_are_counted_and_the_first_named(stored: StoredChain, store: Path) -> None:
