@@ -110,6 +110,20 @@ class Producer(Protocol):
         """Flush and leave the broker."""
 
 
+class WitnessClient(Protocol):
+    """Asks outside witnesses (C2SP tlog-witness); what they answer is unverified."""
+
+    async def add_checkpoint(self, url: str, request: bytes) -> tuple[int, bytes]:
+        """Send a request to the witness with this submission prefix; return status and body, bounded.
+
+        Raises:
+            TransientError: nobody answers in time (code ``witness_away``).
+        """
+
+    async def close(self) -> None:
+        """Disconnect."""
+
+
 class Trimmer(Protocol):
     """Deletes the front of a log."""
 

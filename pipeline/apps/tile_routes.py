@@ -1,4 +1,4 @@
-"""The exported log over HTTP (C2SP tlog-tiles): checkpoint, tiles and entry bundles from the exporter's folder.
+"""The exported log over HTTP (C2SP tlog-tiles): checkpoint, policy, tiles and bundles from the exporter's folder.
 
 Only the paths that the format knows are looked up, in their one spelling; nothing else of the folder is served.
 """
@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from pipeline.core.errors import TransientError
 from pipeline.core.tiles import CHECKPOINT, parse_tile_path
+from pipeline.core.tlog_policy import POLICY_FILE
 from pipeline.services.follower import in_thread
 
 _NOT_FOUND: Final = 404
@@ -29,6 +30,12 @@ def tile_router(folder: Path) -> APIRouter:
         """The signed checkpoint, with the nodes' cosignatures."""
         note = await _read(folder / CHECKPOINT)
         return Response(note, media_type=_TEXT, headers={"Cache-Control": "no-cache"})
+
+    @router.get(f"/{POLICY_FILE}")
+    async def policy() -> Response:
+        """The policy that the checkpoint fulfils (C2SP tlog-policy); trust it only as far as who gave it to you."""
+        text = await _read(folder / POLICY_FILE)
+        return Response(text, media_type=_TEXT, headers={"Cache-Control": "no-cache"})
 
     @router.get("/tile/{place:path}")
     async def tile(place: str) -> Response:

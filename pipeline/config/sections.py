@@ -140,6 +140,9 @@ class ExportSettings(Section):
 
     folder: FilePath | None = Field(None, description="folder of the exported tiles and checkpoint")
     key: FilePath = Field(description="file of the log's signing key")
+    policy: FilePath | None = Field(
+        None, description="tlog-policy file that says whose cosignatures a checkpoint needs to be published"
+    )
 
 
 class SiteSettings(Section):

@@ -15,8 +15,7 @@ from typing import Final
 from pipeline.core.checkpoint import Checkpoint, CheckpointProblem, parse_checkpoint
 from pipeline.core.keys import Algorithm, key_problem
 from pipeline.core.note import (
-    COSIGNATURE_V1,
-    ED25519,
+    MLDSA44,
     SIGNATURE_TYPES,
     NoteProblem,
     VerifierKey,
@@ -24,6 +23,8 @@ from pipeline.core.note import (
     parse_verifier_key,
 )
 
+POLICY_FILE: Final = "policy.txt"
+"""The name of such a file beside a genesis file and in an export."""
 MAX_POLICY_BYTES: Final = 1024 * 1024
 """Room for MAX_OF_EACH logs and witnesses with post-quantum keys."""
 MAX_OF_EACH: Final = 256
@@ -268,9 +269,8 @@ def _key(encoded: bytes) -> VerifierKey | str:
     key = parse_verifier_key(encoded.decode(errors="surrogateescape"))
     if isinstance(key, NoteProblem):
         return f"the verifier key is refused: {key.replace('_', ' ')}"
-    if key.algorithm in (ED25519, COSIGNATURE_V1):
-        return key_problem(Algorithm.ED25519, key.public_key) or key
-    return key
+    algorithm = Algorithm.MLDSA44 if key.algorithm == MLDSA44 else Algorithm.ED25519
+    return key_problem(algorithm, key.public_key) or key
 
 
 def _too_many(what: str, found: Collection[object]) -> str | None:

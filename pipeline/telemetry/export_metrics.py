@@ -14,3 +14,10 @@ SKIPPED: Final = Counter(
 REBUILDS: Final = Counter(
     "bkdms_export_rebuilds", "Times that files and state did not fit and all was written again."
 )
+UNPUBLISHED: Final = Gauge(
+    "bkdms_export_unpublished_leaves",
+    "Leaves of certified blocks that await the policy's quorum of witnesses.",
+)
+WITNESS_ANSWERS: Final = Counter(
+    "bkdms_export_witness_answers", "Answers of outside witnesses to add-checkpoint.", ["witness", "outcome"]
+)

@@ -9,7 +9,8 @@ from pipeline.core.keys import Use
 from pipeline.core.note import ED25519, VerifierKey, format_note
 from pipeline.core.signing import Ed25519Signer
 from pipeline.core.tiles import Edge
-from pipeline.services.exporter import ExportParts, ExportWorker, TileFolder
+from pipeline.services.export_sink import TileFolder
+from pipeline.services.exporter import ExportParts, ExportPolicy, ExportWorker
 from tests.support.chain import MemoryReader, MemoryTopic
 from tests.support.world import World, secret
 
@@ -34,12 +35,17 @@ def write_log(folder: Path, count: int) -> Edge:
     return edge
 
 
-def exporter(folder: Path, world: World, topic: MemoryTopic, files: TileFolder | None = None) -> ExportWorker:
+def exporter(
+    folder: Path,
+    world: World,
+    topic: MemoryTopic,
+    files: TileFolder | None = None,
+    publishing: ExportPolicy | None = None,
+) -> ExportWorker:
     """Return an exporter of a test chain, as after a start of the process."""
     store = SqlExportStore(folder / ".state", world.genesis)
-    parts = ExportParts(
-        world.genesis, world.log_signer, MemoryReader(topic), files or TileFiles(folder), store
-    )
+    folder_files = files or TileFiles(folder)
+    parts = ExportParts(world.genesis, world.log_signer, MemoryReader(topic), folder_files, store, publishing)
     return ExportWorker(parts)
 
 

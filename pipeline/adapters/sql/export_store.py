@@ -4,11 +4,11 @@ It follows from the blocks topic and is built again from there where it does not
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, Table, select
+from sqlalchemy import BigInteger, Column, Engine, Integer, LargeBinary, MetaData, Table, Text, select
 
 from pipeline.adapters.folder_lock import lock_folder
 from pipeline.adapters.sql.engine import open_sqlite, transaction, upsert
@@ -33,6 +33,12 @@ _position = Table(
     Column("next_offset", BigInteger, nullable=False),
     Column("checkpoint", LargeBinary, nullable=False, comment="the signed note of the last stored block"),
 )
+_ACCUSERS: Final = MetaData()
+_accusers = Table(
+    "export_accusers",
+    _ACCUSERS,
+    Column("name", Text, primary_key=True, comment="keys of a witness that reported a fork or a larger tree"),
+)
 
 
 class SqlExportStore:
@@ -50,6 +56,7 @@ class SqlExportStore:
         try:
             with transaction(self._engine) as connection:
                 _EXPORT.create_all(connection)
+                _ACCUSERS.create_all(connection)
                 create_state_tables(connection, genesis)
         except BaseException:
             self.close()
@@ -80,11 +87,23 @@ class SqlExportStore:
             upsert(connection, _position, [row])
 
     def clear(self) -> None:
-        """Forget everything, so that the export is written again from the first block."""
+        """Forget all but who accuses, so that the export is written again from the first block."""
         with transaction(self._engine) as connection:
             clear_state(connection)
             for table in _EXPORT.sorted_tables:
                 connection.execute(table.delete())
+
+    def accusers(self) -> frozenset[str]:
+        """Return who reported a fork or a larger tree and has not cosigned since; none at first."""
+        with transaction(self._engine) as connection:
+            return frozenset(connection.execute(select(_accusers.c.name)).scalars())
+
+    def save_accusers(self, names: Collection[str]) -> None:
+        """Store these names instead."""
+        with transaction(self._engine) as connection:
+            connection.execute(_accusers.delete())
+            for name in sorted(names):
+                connection.execute(_accusers.insert().values(name=name))
 
     def close(self) -> None:
         """Close the database and let other processes have the folder."""

@@ -28,6 +28,7 @@ def tiles(
     """Write C2SP tiles, entry bundles and the signed checkpoint to a folder, up to the last block.
 
     Needs the log's key (export.key). Any C2SP tlog-tiles client verifies the result with log.vkey and nodes.vkey.
+    With export.policy the checkpoint is written when that policy's quorum holds, outside witnesses asked.
 
     Example: bkdms export tiles public/log
     """
@@ -66,7 +67,7 @@ def blocks(
 
 async def _to_end(worker: ExportWorker) -> int:
     try:
-        await follow_to_end(worker.follower)
+        await worker.finish()
         return worker.follower.height
     finally:
         await worker.close()

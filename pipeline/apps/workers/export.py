@@ -11,6 +11,7 @@ from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.sql.export_store import SqlExportStore
 from pipeline.adapters.tile_files import TileFiles
+from pipeline.adapters.witness_client import HttpWitnessClient
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
@@ -19,7 +20,9 @@ from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Use
-from pipeline.services.exporter import ExportParts, ExportWorker
+from pipeline.core.policy_file import policy_text
+from pipeline.core.tlog_policy import MAX_POLICY_BYTES, POLICY_FILE, PolicyFileProblem, parse_policy
+from pipeline.services.exporter import ExportParts, ExportPolicy, ExportWorker
 from pipeline.telemetry import logs
 
 STATE_FOLDER: Final = ".state"
@@ -33,23 +36,60 @@ def export_worker(
     """Put an exporter on Kafka, the log key and a folder together.
 
     Raises:
-        ConfigError: a setting, the key or the folder is wrong, or another process exports to it.
+        ConfigError: a setting, the key, the policy or the folder is wrong, or another process exports to it.
         TransientError: the folder can't be used right now.
     """
     require_compiled_reader()
     signer = load_signer(settings.export.key, Use.LOG)
-    try:
-        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"export folder {folder}: {error.strerror}", code="config.file") from None
+    path = settings.export.policy
+    policy = policy_text(genesis).encode() if path is None else _read_policy(path)
+    publishing = None if path is None else _publishing(path, policy)
+    _make_folder(folder)
     parts = ExportParts(
         genesis,
         signer,
         KafkaPartitionReader(connection, settings.topics.blocks, genesis.partition),
         TileFiles(folder),
         SqlExportStore(folder / STATE_FOLDER, genesis),
+        publishing,
     )
-    return ExportWorker(parts, ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="signatures"))
+    worker = ExportWorker(parts, ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="signatures"))
+    _offer_policy(folder, policy)
+    return worker
+
+
+def _read_policy(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_POLICY_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"policy file {path} of setting export.policy: {error.strerror}", code="config.file"
+        ) from None
+
+
+def _publishing(path: Path, data: bytes) -> ExportPolicy:
+    policy = parse_policy(data)
+    if isinstance(policy, PolicyFileProblem):
+        raise ConfigError(f"policy file {path} of setting export.policy: {policy}", code="policy")
+    return ExportPolicy(policy, HttpWitnessClient())
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"export folder {folder}: {error.strerror}", code="config.file") from None
+
+
+def _offer_policy(folder: Path, policy: bytes) -> None:
+    """Put the policy that the checkpoints fulfil beside them."""
+    draft = folder / f".{POLICY_FILE}.new"
+    try:
+        draft.write_bytes(policy)
+        draft.replace(folder / POLICY_FILE)
+    except OSError as error:
+        raise ConfigError(f"export folder {folder}: {error.strerror}", code="config.file") from None
 
 
 def kafka_connection(settings: Settings, name: str) -> KafkaConnection:
@@ -73,6 +113,9 @@ def export(
 
     Needs the log's key (export.key), which signs only checkpoints that a quorum certified. One runs per folder. Goes
     on from where it stopped, after a crash too. `bkdms serve` offers the folder under /tiles.
+
+    With export.policy it asks outside witnesses too and publishes a checkpoint when that policy's quorum holds. It
+    halts where one of them reports a fork or a rollback.
 
     Example: bkdms --config export.toml worker export
     """

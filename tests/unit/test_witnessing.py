@@ -1,0 +1,523 @@
+"""An exporter under a policy publishes what outside witnesses cosigned, and stops where one of them contradicts."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.adapters.tile_files import TileFiles
+from pipeline.adapters.witness_client import HttpWitnessClient
+from pipeline.core.checkpoint import Checkpoint, parse_checkpoint
+from pipeline.core.errors import ConfigError, IntegrityError, TransientError
+from pipeline.core.note import parse_note
+from pipeline.core.policy_file import log_verifier, policy_text
+from pipeline.core.tiles import tiles_of
+from pipeline.core.tlog_policy import TlogPolicy, Witnessed, check_note, parse_policy
+from pipeline.core.witness import MAX_ANSWER_BYTES
+from pipeline.services.exporter import ExportPolicy, ExportWorker
+from pipeline.services.witnessing import Pace
+from tests.support.chain import Chain, MemoryTopic
+from tests.support.tiles import exported_files, exporter
+from tests.support.witness import Answer, HonestWitness, Raw
+from tests.support.world import World
+
+PACE = Pace(between=0.02, longest=2.0, grace=0.05, first_pause=0.02, longest_pause=0.02, patience=0.1)
+TIMEOUT_S = 0.3
+
+
+def policy_of(world: World, *witnesses: HonestWitness, needed: int = 1) -> TlogPolicy:
+    """Return the chain's policy and, of these witnesses, some number."""
+    lines = "".join(witness.line for witness in witnesses)
+    names = " ".join(witness.name for witness in witnesses)
+    chain = policy_text(world.genesis).replace("quorum accounting-nodes\n", "")
+    text = (
+        f"{chain}{lines}group outside {needed} {names}\ngroup all all accounting-nodes outside\nquorum all\n"
+    )
+    policy = parse_policy(text.encode())
+    assert isinstance(policy, TlogPolicy), policy
+    return policy
+
+
+class Case:
+    """A chain of some 300 leaves in six blocks and another history under the same keys."""
+
+    def __init__(self, *, mldsa44: bool = False) -> None:
+        self.chain = self._chain(World(mldsa44=mldsa44), [1])
+        self.other = self._chain(World(mldsa44=mldsa44), [2])
+        self.world = self.chain.world
+        self.log = log_verifier(self.world.genesis)
+
+    @staticmethod
+    def _chain(world: World, values: list[int]) -> Chain:
+        chain = Chain(world)
+        sites = [world.site(i) for i in (1, 2)]
+        chain.enrol(*sites)
+        for _ in range(5):
+            chain.packets(*(site.packet(values) for site in sites for _ in range(30)))
+        return chain
+
+    def topic(self, blocks: int | None = None, chain: Chain | None = None) -> MemoryTopic:
+        topic = MemoryTopic()
+        topic.publish((chain or self.chain).certified[:blocks])
+        return topic
+
+    def size(self, blocks: int) -> int:
+        return self.chain.blocks[blocks - 1].block.header.tree_size
+
+
+@pytest.fixture(scope="module")
+def case() -> Case:
+    return Case()
+
+
+@pytest.fixture
+async def witness(case: Case) -> AsyncIterator[HonestWitness]:
+    found = HonestWitness(case.log)
+    async with found.served():
+        yield found
+
+
+def worker(
+    case: Case, folder: Path, topic: MemoryTopic, policy: TlogPolicy, pace: Pace = PACE, finish_s: float = 0.4
+) -> ExportWorker:
+    publishing = ExportPolicy(policy, HttpWitnessClient(TIMEOUT_S), pace, finish_s)
+    return exporter(folder, case.world, topic, publishing=publishing)
+
+
+async def export(made: ExportWorker) -> None:
+    try:
+        await made.finish()
+    finally:
+        await made.close()
+
+
+def published(folder: Path) -> Checkpoint | None:
+    """Return the checkpoint that is published."""
+    files = exported_files(folder)
+    if "checkpoint" not in files:
+        return None
+    note = parse_note(files["checkpoint"])
+    assert not isinstance(note, str)
+    found = parse_checkpoint(note.text)
+    assert isinstance(found, Checkpoint)
+    assert {tile.path for tile in tiles_of(found.size)} <= files.keys()
+    return found
+
+
+def size_of(folder: Path) -> int:
+    found = published(folder)
+    return found.size if found is not None else 0
+
+
+async def stays_unpublished(case: Case, folder: Path, topic: MemoryTopic, policy: TlogPolicy) -> str:
+    before = exported_files(folder).get("checkpoint")
+    with pytest.raises(TransientError) as failed:
+        await export(worker(case, folder, topic, policy))
+    assert failed.value.code == "no_quorum"
+    assert exported_files(folder).get("checkpoint") == before
+    return str(failed.value)
+
+
+async def test_a_checkpoint_is_published_with_the_witness_under_the_policy(
+    case: Case, tmp_path: Path, witness: HonestWitness
+) -> None:
+    policy = policy_of(case.world, witness)
+    await export(worker(case, tmp_path, case.topic(), policy))
+    found = check_note(policy, exported_files(tmp_path)["checkpoint"])
+    assert isinstance(found, Witnessed)
+    assert witness.name in [name for name, _ in found.cosigners]
+    assert found.log == case.log
+    assert found.checkpoint.size == case.size(6)
+
+
+async def test_each_larger_tree_is_proven_from_what_the_witness_has(
+    case: Case, tmp_path: Path, witness: HonestWitness
+) -> None:
+    policy = policy_of(case.world, witness)
+    for blocks in range(1, 7):
+        await export(worker(case, tmp_path, case.topic(blocks), policy))
+        assert size_of(tmp_path) == case.size(blocks)
+    old = [request.split(b"\n")[0] for request in witness.requests]
+    starts = [b"old 0", *(line for n in range(1, 6) for line in (b"old 0", b"old %d" % case.size(n)))]
+    assert old == starts
+
+
+async def test_a_running_exporter_remembers_what_the_witness_has(
+    case: Case, tmp_path: Path, witness: HonestWitness
+) -> None:
+    topic = case.topic(2)
+    made = worker(case, tmp_path, topic, policy_of(case.world, witness))
+    await made.finish()
+    topic.publish(case.chain.certified[2:])
+    await export(made)
+    assert size_of(tmp_path) == case.size(6)
+    old = [request.split(b"\n")[0] for request in witness.requests]
+    assert old == [b"old 0", b"old %d" % case.size(2)]
+
+
+async def test_a_request_holds_the_signature_of_the_log_alone(tmp_path: Path) -> None:
+    case = Case(mldsa44=True)
+    witness = HonestWitness(case.log)
+    async with witness.served():
+        await export(worker(case, tmp_path, case.topic(), policy_of(case.world, witness)))
+    (request,) = witness.requests
+    assert len(request) < 10_000 < len(exported_files(tmp_path)["checkpoint"])
+    note = parse_note(request.partition(b"\n\n")[2])
+    assert not isinstance(note, str)
+    assert [line.name for line in note.signatures] == [case.log.name]
+
+
+async def test_while_a_witness_is_away_tiles_are_written_and_the_checkpoint_stays(
+    case: Case, tmp_path: Path, witness: HonestWitness
+) -> None:
+    policy = policy_of(case.world, witness)
+    await export(worker(case, tmp_path, case.topic(1), policy))
+    gone = HonestWitness(case.log)
+    async with gone.served():
+        pass
+    message = await stays_unpublished(case, tmp_path, case.topic(), policy_of(case.world, gone))
+    assert gone.name in message
+    files = exported_files(tmp_path)
+    assert size_of(tmp_path) == case.size(1)
+    assert {tile.path for tile in tiles_of(case.size(6))} <= files.keys()
+    await export(worker(case, tmp_path, case.topic(), policy))
+    assert size_of(tmp_path) == case.size(6)
+
+
+async def test_partial_tiles_of_the_old_checkpoint_stay_until_the_new_one_is_published(
+    case: Case, tmp_path: Path, witness: HonestWitness
+) -> None:
+    topic, partials = case.topic(2), f"tile/0/000.p/{case.size(2)}"
+    made = worker(case, tmp_path, topic, policy_of(case.world, witness))
+    await made.finish()
+    topic.publish(case.chain.certified[2:])
+    witness.spoil = lambda _request: Answer(500)
+    with pytest.raises(TransientError):
+        await made.finish()
+    assert {"tile/0/000", partials} <= exported_files(tmp_path).keys()
+    witness.spoil = lambda _request: None
+    await export(made)
+    assert partials not in exported_files(tmp_path)
+
+
+async def hang(_writer: asyncio.StreamWriter) -> None:
+    await asyncio.Event().wait()
+
+
+async def reset(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
+
+
+async def no_http(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"SSH-2.0-witness\r\n\r\n")
+    await writer.drain()
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+    while True:
+        writer.write(b"-")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def flood(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + b"-" * 0x10000 + b"\r\n")
+        await writer.drain()
+
+
+ELSEWHERE = Checkpoint(World().genesis.origin, 1, bytes(32))
+LOG = log_verifier(World().genesis)
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        Answer(500),
+        Answer(503, b"later\n"),
+        Answer(429),
+        Answer(404),
+        Answer(403),
+        Answer(400),
+        Answer(409),
+        Answer(409, b"many\n", "text/x.tlog.size"),
+        Answer(409, b"0\n", "text/x.tlog.size"),
+        Answer(409, b"1\n", "text/plain"),
+        Answer(422),
+        Answer(301),
+        Answer(200),
+        Answer(200, b"cosigned\n"),
+        Answer(200, HonestWitness(LOG).cosigned(ELSEWHERE)),
+        Answer(200, HonestWitness(LOG, "w2.example/witness").cosigned(ELSEWHERE)),
+        Answer(200, b"\x80" * 100),
+        Answer(200, b"-" * (MAX_ANSWER_BYTES + 1)),
+        hang,
+        reset,
+        no_http,
+        drip,
+        flood,
+    ],
+)
+async def test_a_witness_that_answers_badly_gives_nothing_and_ends_nothing(
+    case: Case, tmp_path: Path, witness: HonestWitness, spoilt: Answer | Raw
+) -> None:
+    policy = policy_of(case.world, witness)
+    witness.spoil = lambda _request: spoilt
+    began = time.monotonic()
+    await stays_unpublished(case, tmp_path, case.topic(), policy)
+    assert time.monotonic() - began < 10
+    assert published(tmp_path) is None
+    witness.spoil = lambda _request: None
+    await export(worker(case, tmp_path, case.topic(), policy))
+    assert size_of(tmp_path) == case.size(6)
+
+
+async def test_who_hangs_does_not_hold_up_a_quorum_without_it(case: Case, tmp_path: Path) -> None:
+    witnesses = [HonestWitness(case.log, f"w{i}.example/witness") for i in (1, 2, 3)]
+    witnesses[0].spoil = lambda _request: hang
+    async with AsyncExitStack() as stack:
+        for found in witnesses:
+            await stack.enter_async_context(found.served())
+        made = worker(case, tmp_path, case.topic(), policy_of(case.world, *witnesses, needed=2))
+        began = time.monotonic()
+        await made.finish()
+        assert time.monotonic() - began < PACE.longest
+        await made.close()
+    assert size_of(tmp_path) == case.size(6)
+
+
+async def test_two_of_three_are_not_made_by_one_that_answers_twice(case: Case, tmp_path: Path) -> None:
+    witnesses = [HonestWitness(case.log, f"w{i}.example/witness") for i in (1, 2, 3)]
+    async with witnesses[0].served():
+        for found in witnesses[1:]:
+            found.url = witnesses[0].url
+        await stays_unpublished(case, tmp_path, case.topic(), policy_of(case.world, *witnesses, needed=2))
+
+
+async def witness_of_other_history(case: Case, folder: Path, blocks: int) -> HonestWitness:
+    """Return a witness that cosigned another history of the same log."""
+    found = HonestWitness(case.log)
+    async with found.served():
+        topic = case.topic(blocks, case.other)
+        await export(worker(case, folder, topic, policy_of(case.world, found)))
+    assert found.size
+    return found
+
+
+@pytest.mark.parametrize("seen", [3, 6], ids=["smaller", "same size"])
+@pytest.mark.parametrize("spoilt", [None, Answer(409), Answer(422)], ids=["honest", "409", "422"])
+async def test_a_reported_fork_stops_publication_and_leaves_the_old_checkpoint(
+    case: Case, tmp_path: Path, seen: int, spoilt: Answer | None
+) -> None:
+    forked = await witness_of_other_history(case, tmp_path / "other", seen)
+    second = HonestWitness(case.log, "w2.example/witness")
+    async with forked.served(), second.served():
+        await export(worker(case, tmp_path / "log", case.topic(2), policy_of(case.world, second)))
+        before = exported_files(tmp_path / "log")["checkpoint"]
+        if spoilt is not None and seen == 6:
+            forked.spoil = lambda request: None if request.startswith(b"old 0\n") else spoilt
+        policy = policy_of(case.world, forked, second)
+        with pytest.raises(IntegrityError) as halted:
+            await export(worker(case, tmp_path / "log", case.topic(), policy))
+    assert halted.value.code == "witness_fork"
+    assert forked.name in str(halted.value)
+    assert exported_files(tmp_path / "log")["checkpoint"] == before
+
+
+async def test_who_reported_a_fork_holds_up_later_starts_until_it_cosigns_or_is_dropped(
+    case: Case, tmp_path: Path
+) -> None:
+    forked = await witness_of_other_history(case, tmp_path / "other", 3)
+    second = HonestWitness(case.log, "w2.example/witness")
+    folder = tmp_path / "log"
+    async with second.served():
+        async with forked.served():
+            policy = policy_of(case.world, forked, second)
+            with pytest.raises(IntegrityError):
+                await export(worker(case, folder, case.topic(), policy))
+        await stays_unpublished(case, folder, case.topic(), policy)
+        (folder / "checkpoint").write_bytes(b"")
+        for tile in tiles_of(case.size(6)):
+            (folder / tile.path).unlink()
+        await stays_unpublished(case, folder, case.topic(), policy)
+        mended = HonestWitness(case.log)
+        async with mended.served():
+            await export(worker(case, folder, case.topic(), policy_of(case.world, mended, second)))
+        assert size_of(folder) == case.size(6)
+
+
+async def test_a_policy_without_the_accuser_publishes(case: Case, tmp_path: Path) -> None:
+    forked = await witness_of_other_history(case, tmp_path / "other", 3)
+    second = HonestWitness(case.log, "w2.example/witness")
+    folder = tmp_path / "log"
+    async with second.served(), forked.served():
+        with pytest.raises(IntegrityError):
+            await export(worker(case, folder, case.topic(), policy_of(case.world, forked, second)))
+        await export(worker(case, folder, case.topic(), policy_of(case.world, second)))
+    assert size_of(folder) == case.size(6)
+
+
+async def test_a_fork_told_after_the_quorum_stops_the_next_checkpoint(case: Case, tmp_path: Path) -> None:
+    forked = await witness_of_other_history(case, tmp_path / "other", 1)
+    second, told = HonestWitness(case.log, "w2.example/witness"), asyncio.Event()
+
+    async def late(writer: asyncio.StreamWriter) -> None:
+        await told.wait()
+        writer.write(b"HTTP/1.1 422 X\r\ncontent-length: 0\r\n\r\n")
+        await writer.drain()
+
+    forked.spoil = lambda request: None if request.startswith(b"old 0\n") else late
+    topic = case.topic(5)
+    async with second.served(), forked.served():
+        publishing = ExportPolicy(policy_of(case.world, forked, second), HttpWitnessClient(30.0), PACE)
+        made = exporter(tmp_path / "log", case.world, topic, publishing=publishing)
+        await made.finish()
+        assert size_of(tmp_path / "log") == case.size(5)
+        told.set()
+        topic.publish(case.chain.certified[5:])
+        with pytest.raises(IntegrityError) as halted:
+            await made.finish()
+        await made.close()
+    assert halted.value.code == "witness_fork"
+    assert size_of(tmp_path / "log") == case.size(5)
+
+
+async def test_a_log_rolled_back_stops_publication_and_leaves_the_old_checkpoint(
+    case: Case, tmp_path: Path, witness: HonestWitness
+) -> None:
+    policy = policy_of(case.world, witness)
+    await export(worker(case, tmp_path / "whole", case.topic(), policy))
+    second = HonestWitness(case.log, "w2.example/witness")
+    async with second.served():
+        await export(worker(case, tmp_path / "log", case.topic(2), policy_of(case.world, second)))
+        before = exported_files(tmp_path / "log")["checkpoint"]
+        with pytest.raises(IntegrityError) as halted:
+            made = worker(
+                case, tmp_path / "log", case.topic(4), policy_of(case.world, witness, second), finish_s=20
+            )
+            await export(made)
+    assert halted.value.code == "witness_ahead"
+    assert str(case.size(6)) in str(halted.value)
+    assert exported_files(tmp_path / "log")["checkpoint"] == before
+
+
+async def test_a_larger_tree_at_a_witness_is_no_alarm_while_blocks_are_still_to_be_read(
+    case: Case, tmp_path: Path, witness: HonestWitness
+) -> None:
+    policy = policy_of(case.world, witness)
+    await export(worker(case, tmp_path / "whole", case.topic(), policy))
+    topic = case.topic(3)
+    made = worker(case, tmp_path / "log", topic, policy, pace=replace(PACE, patience=3.0))
+    for _ in range(5):
+        await made.step(0)
+    assert published(tmp_path / "log") is None
+    topic.publish(case.chain.certified[3:])
+    await export(made)
+    assert size_of(tmp_path / "log") == case.size(6)
+
+
+async def test_damaged_tiles_are_no_fork(case: Case, tmp_path: Path, witness: HonestWitness) -> None:
+    policy = policy_of(case.world, witness)
+    await export(worker(case, tmp_path, case.topic(2), policy))
+    gone = HonestWitness(case.log, "w2.example/witness")
+    async with gone.served():
+        pass
+    await stays_unpublished(case, tmp_path, case.topic(), policy_of(case.world, gone))
+    full = tmp_path / "tile/0/000"
+    content = bytearray(full.read_bytes())
+    content[-1] ^= 1
+    full.write_bytes(content)
+    with pytest.raises(IntegrityError) as halted:
+        await export(worker(case, tmp_path, case.topic(), policy))
+    assert halted.value.code == "export_damaged"
+    assert witness.size == case.size(2)
+
+
+async def test_a_missing_tile_is_named(case: Case, tmp_path: Path, witness: HonestWitness) -> None:
+    policy = policy_of(case.world, witness)
+    await export(worker(case, tmp_path, case.topic(2), policy))
+    gone = HonestWitness(case.log, "w2.example/witness")
+    async with gone.served():
+        pass
+    await stays_unpublished(case, tmp_path, case.topic(), policy_of(case.world, gone))
+    (tmp_path / "tile/0/000").unlink()
+    with pytest.raises(IntegrityError, match="tile/0/000"):
+        await export(worker(case, tmp_path, case.topic(), policy))
+
+
+async def test_an_export_without_witnesses_gets_them_when_a_policy_is_set(
+    case: Case, tmp_path: Path, witness: HonestWitness
+) -> None:
+    plain = exporter(tmp_path, case.world, case.topic())
+    await export(plain)
+    policy = policy_of(case.world, witness)
+    assert not isinstance(check_note(policy, exported_files(tmp_path)["checkpoint"]), Witnessed)
+    await export(worker(case, tmp_path, case.topic(), policy))
+    assert isinstance(check_note(policy, exported_files(tmp_path)["checkpoint"]), Witnessed)
+    asked = len(witness.requests)
+    await export(worker(case, tmp_path, case.topic(), policy))
+    assert len(witness.requests) == asked
+
+
+class FailingFiles(TileFiles):
+    """Files whose checkpoint can't be written a number of times."""
+
+    left = 2
+
+    def write_checkpoint(self, note: bytes) -> None:
+        if self.left:
+            self.left -= 1
+            raise TransientError("the disk refuses", code="disk")
+        super().write_checkpoint(note)
+
+
+async def test_a_checkpoint_that_could_not_be_written_is_written_later(
+    case: Case, tmp_path: Path, witness: HonestWitness
+) -> None:
+    policy = policy_of(case.world, witness)
+    publishing = ExportPolicy(policy, HttpWitnessClient(TIMEOUT_S), PACE)
+    made = exporter(tmp_path, case.world, case.topic(), FailingFiles(tmp_path), publishing)
+    for _ in range(2):
+        with pytest.raises(TransientError):
+            await made.finish()
+    await export(made)
+    assert size_of(tmp_path) == case.size(6)
+
+
+async def test_a_policy_that_the_nodes_meet_asks_nobody(case: Case, tmp_path: Path) -> None:
+    policy = parse_policy(policy_text(case.world.genesis).encode())
+    assert isinstance(policy, TlogPolicy)
+    await export(worker(case, tmp_path, case.topic(), policy))
+    assert size_of(tmp_path) == case.size(6)
+
+
+@pytest.mark.parametrize(
+    ("address", "problem"),
+    [
+        ("", "neither accounting nodes nor have an address"),
+        ("ftp://w1.example/", "no http:// or https:// address"),
+        ("w1.example", "no http:// or https:// address"),
+        ("https:///add", "no http:// or https:// address"),
+        ("https://[::1", "no http:// or https:// address"),
+        ("https://w1.example:99999/", "no http:// or https:// address"),
+    ],
+)
+def test_a_policy_that_can_not_be_met_is_a_mistake_of_the_user(
+    case: Case, tmp_path: Path, address: str, problem: str
+) -> None:
+    policy = policy_of(case.world, HonestWitness(case.log, url=address))
+    with pytest.raises(ConfigError, match=problem) as refused:
+        worker(case, tmp_path, case.topic(), policy)
+    assert refused.value.code == "policy"
+
+
+def test_the_policy_of_another_log_is_a_mistake_of_the_user(case: Case, tmp_path: Path) -> None:
+    policy = policy_of(World(topic="kpi.other.v1"), HonestWitness(case.log, url="https://w1.example/"))
+    with pytest.raises(ConfigError, match="does not list the log"):
+        worker(case, tmp_path, case.topic(), policy)
