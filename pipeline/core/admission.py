@@ -14,7 +14,9 @@ from pipeline.core.control import (
     Control,
     Enrol,
     KeyOffer,
+    Reanchor,
     Revoke,
+    SiteBody,
     parse_control,
     possession_message,
 )
@@ -58,12 +60,22 @@ def parse_value(value: bytes | None) -> Parsed:
             return Outcome.FOREIGN_SCHEMA
 
 
-def judge(state: ChainState, parsed: Parsed, time_ms: int, check: SignatureCheck = is_signed) -> Outcome:
-    """Decide a record at broker time ``time_ms``; the state stays as it is."""
+def judge(
+    state: ChainState,
+    parsed: Parsed,
+    time_ms: int,
+    check: SignatureCheck = is_signed,
+    *,
+    opens_block: bool = False,
+) -> Outcome:
+    """Decide a record at broker time ``time_ms``; the state stays as it is.
+
+    ``opens_block`` says that it is the first record consumed after the block at the head.
+    """
     if isinstance(parsed, Packet):
         return _judge_packet(state, parsed, time_ms, check)
     if isinstance(parsed, Control):
-        return _judge_control(state, parsed)
+        return _judge_control(state, parsed, opens_block=opens_block)
     return parsed
 
 
@@ -153,18 +165,56 @@ def time_outcome(
     return Outcome.ADMITTED if granted else Outcome.TOO_OLD
 
 
-def _judge_control(state: ChainState, control: Control) -> Outcome:
+def _judge_control(state: ChainState, control: Control, *, opens_block: bool) -> Outcome:
     if control.chain != state.chain:
         return Outcome.WRONG_CHAIN
-    issuer = state.registrars.get(control.issuer)
-    if issuer is None:
-        return Outcome.UNKNOWN_ISSUER
-    if not is_issued(issuer, control):
-        return Outcome.BAD_SIGNATURE
+    problem = _issuing_problem(state, control)
+    if problem is not None:
+        return problem
     last = state.tables.issuers.get(control.issuer, START)
     jump = state.contract.max_sequence_jump
     outcome = continuation(last, control.sequence, control.previous, control.control_id, jump)
-    return _judge_body(state, control) if outcome is Outcome.ADMITTED else outcome
+    if outcome is not Outcome.ADMITTED:
+        return outcome
+    body = control.body
+    if isinstance(body, Reanchor):
+        # Only here may the log jump: nothing consumed since the block that it names lies between.
+        fits = opens_block and names_head(state, body)
+        return Outcome.ADMITTED if fits else Outcome.CONFLICTING
+    return _judge_body(state, body)
+
+
+def _issuing_problem(state: ChainState, control: Control) -> Outcome | None:
+    """Return why a record is not its issuer's: changes of the log need root keys, all others a registrar."""
+    if isinstance(control.body, Reanchor):
+        if control.issuer not in state.roots:
+            return Outcome.UNKNOWN_ISSUER
+        return None if is_issued_by_roots(state, control) else Outcome.BAD_SIGNATURE
+    issuer = state.registrars.get(control.issuer)
+    if issuer is None:
+        return Outcome.UNKNOWN_ISSUER
+    return None if is_issued(issuer, control) else Outcome.BAD_SIGNATURE
+
+
+def names_head(state: ChainState, body: Reanchor) -> bool:
+    """Tell whether a reanchor goes on right after the head, in the next incarnation of the log."""
+    head = state.head
+    return (body.incarnation, body.height, body.block_hash) == (
+        head.incarnation + 1,
+        head.height,
+        head.block_hash,
+    )
+
+
+def is_issued_by_roots(state: ChainState, control: Control) -> bool:
+    """Tell whether enough distinct root keys signed a control record, the issuer first, and nobody else did."""
+    keys = [key for key, _ in control.signatures]
+    if len(set(keys)) != len(keys) or len(keys) < state.genesis.root_threshold or keys[0] != control.issuer:
+        return False
+    return all(
+        key in state.roots and verify(state.roots[key], signature, control.signed)
+        for key, signature in control.signatures
+    )
 
 
 def is_issued(issuer: PublicKey, control: Control) -> bool:
@@ -175,8 +225,7 @@ def is_issued(issuer: PublicKey, control: Control) -> bool:
     return key == issuer.fingerprint == control.issuer and verify(issuer, signature, control.signed)
 
 
-def _judge_body(state: ChainState, control: Control) -> Outcome:
-    body = control.body
+def _judge_body(state: ChainState, body: SiteBody) -> Outcome:
     site = state.tables.sites.get(body.site)
     if isinstance(body, Enrol):
         if site is not None and site.active:

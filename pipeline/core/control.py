@@ -4,7 +4,7 @@ They are entries of the ledger like packets, so the history of rights is in it t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from hashlib import sha256
 from typing import Any
@@ -34,6 +34,7 @@ class Action(IntEnum):
     REVOKE = 2
     BACKFILL_GRANT = 3
     KEY_OFFER = 4
+    REANCHOR = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,20 @@ class KeyOffer:
     valid_to: int
 
 
-Body = Enrol | Revoke | BackfillGrant | KeyOffer
+@dataclass(frozen=True, slots=True)
+class Reanchor:
+    """Go on in another copy of the chain log, as ``incarnation``, after the block of this height and hash.
+
+    Height 0 with the hash of the genesis file stands for a chain without blocks.
+    """
+
+    incarnation: int
+    height: int
+    block_hash: bytes
+
+
+SiteBody = Enrol | Revoke | BackfillGrant | KeyOffer
+Body = SiteBody | Reanchor
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +111,7 @@ class Control:
 
     @property
     def signed(self) -> bytes:
-        """The message that the issuer signed."""
+        """The message that the signers signed."""
         return CONTROL_PREFIX + self.clear
 
     @property
@@ -128,6 +142,23 @@ def sign_control(chain: bytes, signer: Signer, sequence: int, previous: bytes, b
     return avro.encode(
         _CONTROL, value | {"signatures": [{"key": signer.public.fingerprint, "signature": signature}]}
     )
+
+
+def countersign(raw: bytes, signer: Signer) -> bytes:
+    """Return an encoded control record with one more signature; its identifier stays."""
+    value = avro.decode(_CONTROL, raw)
+    control = parse_control(raw)
+    assert value is not None  # noqa: S101  encoded by us, or parsed before
+    assert isinstance(control, Control)  # noqa: S101  as above
+    line = {"key": signer.public.fingerprint, "signature": signer.sign(control.signed)}
+    return avro.encode(_CONTROL, value | {"signatures": [*value["signatures"], line]})
+
+
+def describe(body: Body) -> str:
+    """Return what a control record does and about what, for people."""
+    if isinstance(body, Reanchor):
+        return f"Reanchor after block {body.height}"
+    return f"{type(body).__name__} for {body.site}"
 
 
 def control_id(raw: bytes) -> bytes | None:
@@ -170,6 +201,8 @@ def _site_fields(site: SiteName) -> dict[str, Any]:
 
 
 def _encoding(body: Body) -> tuple[Action, Schema, dict[str, Any]]:
+    if isinstance(body, Reanchor):
+        return Action.REANCHOR, schema("Reanchor"), asdict(body)
     fields = _site_fields(body.site)
     match body:
         case Enrol():
@@ -207,9 +240,16 @@ def _decode_body(action: Action, data: bytes) -> Body | Outcome:
     raw = avro.decode(schema(name), data)
     if raw is None:
         return Outcome.MALFORMED
-    site = SiteName(raw["country"], raw["city"], raw["site_id"])
-    body = build(site, raw) if is_site_name(site) else None
+    body = build(raw)
     return Outcome.OUT_OF_RANGE if body is None else body
+
+
+def _of_site(build: Callable[[SiteName, dict[str, Any]], Body | None]) -> "_Builder":
+    def read(raw: dict[str, Any]) -> Body | None:
+        site = SiteName(raw["country"], raw["city"], raw["site_id"])
+        return build(site, raw) if is_site_name(site) else None
+
+    return read
 
 
 def _enrol(site: SiteName, raw: dict[str, Any]) -> Enrol | None:
@@ -251,10 +291,16 @@ def _key_offer(site: SiteName, raw: dict[str, Any]) -> KeyOffer | None:
     return KeyOffer(site, raw["epoch"], Algorithm(raw["algorithm"]), raw["public_key"], raw["valid_to"])
 
 
-_Builder = Callable[[SiteName, dict[str, Any]], Body | None]
+def _reanchor(raw: dict[str, Any]) -> Reanchor | None:
+    in_range = 1 <= raw["incarnation"] <= MAX_LONG and 0 <= raw["height"] <= MAX_LONG
+    return Reanchor(raw["incarnation"], raw["height"], raw["block_hash"]) if in_range else None
+
+
+_Builder = Callable[[dict[str, Any]], Body | None]
 _BODIES: dict[Action, tuple[str, _Builder]] = {
-    Action.ENROL: ("Enrol", _enrol),
-    Action.REVOKE: ("Revoke", _revoke),
-    Action.BACKFILL_GRANT: ("BackfillGrant", _backfill),
-    Action.KEY_OFFER: ("KeyOffer", _key_offer),
+    Action.ENROL: ("Enrol", _of_site(_enrol)),
+    Action.REVOKE: ("Revoke", _of_site(_revoke)),
+    Action.BACKFILL_GRANT: ("BackfillGrant", _of_site(_backfill)),
+    Action.KEY_OFFER: ("KeyOffer", _of_site(_key_offer)),
+    Action.REANCHOR: ("Reanchor", _reanchor),
 }

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pipeline.core.admission import Parsed, SignatureCheck, enact, is_signed, judge, parse_value
 from pipeline.core.block import HEADER_VERSION, Block, Entry, Header, Kind, LogSource, make_block
 from pipeline.core.checkpoint import Checkpoint
-from pipeline.core.control import Control
+from pipeline.core.control import Control, Reanchor
 from pipeline.core.errors import IntegrityError
 from pipeline.core.merkle import Frontier, leaf_hash, root_of
 from pipeline.core.outcome import Outcome
@@ -70,6 +70,8 @@ class Deriver:
 
     def _open(self) -> None:
         self._first = self.next_offset
+        self._incarnation = self.state.head.incarnation
+        self._is_untouched = True
         self._entries: list[Entry] = []
         self._size = _HEADER_ROOM_BYTES
         self._period_start = 0
@@ -92,18 +94,22 @@ class Deriver:
         """Apply one record; ``parsed`` saves parsing it again.
 
         Raises:
-            IntegrityError: offsets are not consecutive, so the log is not the one consumed so far.
+            IntegrityError: offsets are not consecutive, so the log is not the one consumed so far. They may
+                jump where a reanchor is admitted.
         """
-        if record.offset != self.next_offset:
-            raise IntegrityError(
-                f"chain log jumps from offset {self.next_offset} to {record.offset}", code="log_gap"
-            )
+        jumps, before = record.offset != self.next_offset, self.next_offset
+        if jumps and not self._is_untouched:
+            raise _gap(before, record.offset)
         closed: list[Derived] = []
         if self._entries and self._period_of(record.time_ms) != self._period_start:
             closed.append(self._close())
         if parsed is None:
             parsed = parse_value(record.value)
-        outcome = judge(self.state, parsed, record.time_ms, check)
+        outcome = judge(self.state, parsed, record.time_ms, check, opens_block=self._is_untouched)
+        if outcome is Outcome.ADMITTED and isinstance(parsed, Control) and isinstance(parsed.body, Reanchor):
+            self._first, self._incarnation = record.offset, parsed.body.incarnation
+        elif jumps:
+            raise _gap(before, record.offset)
         entry = _entry(parsed, record) if outcome is Outcome.ADMITTED else None
         if entry is not None and self._size + entry.encoded_size > self.state.contract.max_block:
             closed.append(self._close())
@@ -132,6 +138,7 @@ class Deriver:
         value = record.value or b""
         self._digest.update(_DIGEST_ITEM.pack(record.offset, record.time_ms, sha256(value).digest(), outcome))
         self.next_offset = record.offset + 1
+        self._is_untouched = False
         self._outcomes[outcome] += 1
         cost = len(value) + _REFUSED_OVERHEAD_BYTES
         if outcome.is_refusal and self._refused_bytes + cost <= _MAX_REFUSED_BYTES:
@@ -164,11 +171,15 @@ class Deriver:
             entry_count=len(self._entries),
             entries_root=entries_root(self._entries),
             source=LogSource(
-                head.incarnation, genesis.topic, genesis.partition, self._first, self.next_offset
+                self._incarnation, genesis.topic, genesis.partition, self._first, self.next_offset
             ),
             log_digest=self._digest.digest(),
             contract_hash=self.state.contract.hash,
         )
+
+
+def _gap(expected: int, found: int) -> IntegrityError:
+    return IntegrityError(f"chain log jumps from offset {expected} to {found}", code="log_gap")
 
 
 def entries_root(entries: Sequence[Entry]) -> bytes:

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from pipeline.core.admission import SignatureCheck, enact, is_signed, judge
 from pipeline.core.block import HEADER_VERSION, Block, Entry, Kind, parse_certified
-from pipeline.core.control import Control, parse_control
+from pipeline.core.control import Control, Reanchor, parse_control
 from pipeline.core.derive import entries_root
 from pipeline.core.keys import PublicKey
 from pipeline.core.outcome import Outcome
@@ -169,7 +169,11 @@ def _is_source(state: ChainState, block: Block) -> bool:
     source, head, genesis = block.header.source, state.head, state.genesis
     if (source.topic, source.partition) != (genesis.topic, genesis.partition):
         return False
-    if (source.incarnation, source.first) != (head.incarnation, head.next_offset):
+    if source.incarnation == head.incarnation + 1:
+        # Elsewhere in another copy of the log: only right at the reanchor that allows it.
+        if not begins_anew(block) or source.first != block.entries[0].offset:
+            return False
+    elif (source.incarnation, source.first) != (head.incarnation, head.next_offset):
         return False
     offsets = [source.first - 1, *(entry.offset for entry in block.entries), source.next]
     return all(low < high for low, high in pairwise(offsets))
@@ -181,12 +185,19 @@ def _admit_all(state: ChainState, block: Block, check: SignatureCheck) -> tuple[
         parsed = parse_entry(entry)
         if isinstance(parsed, Outcome):
             return BlockProblem(BlockReason.ENTRY, block.header.height, f"entry {index}: {parsed.label}")
-        outcome = judge(state, parsed, entry.time_ms, check)
+        opens_block = index == 0 and block.header.source.incarnation != state.head.incarnation
+        outcome = judge(state, parsed, entry.time_ms, check, opens_block=opens_block)
         if outcome is not Outcome.ADMITTED:
             return BlockProblem(BlockReason.ENTRY, block.header.height, f"entry {index}: {outcome.label}")
         enact(state, parsed)
         admitted.append(parsed)
     return tuple(admitted)
+
+
+def begins_anew(block: Block) -> bool:
+    """Tell whether a block's first entry is a reanchor, so that it may lie anywhere in the chain log."""
+    first = parse_entry(block.entries[0]) if block.entries else None
+    return isinstance(first, Control) and isinstance(first.body, Reanchor)
 
 
 def parse_entry(entry: Entry) -> Packet | Control | Outcome:

@@ -96,6 +96,7 @@ class ChainState:
         self.contract: Contract = genesis.contract
         self.policy: Policy = genesis.policy
         self.registrars = {key.fingerprint: key for key in genesis.registrars}
+        self.roots = {key.fingerprint: key for key in genesis.root_keys}
         self.rules_version = RULES_VERSION
         self.tables = tables if tables is not None else Tables()
         self.head = head if head is not None else genesis_head(genesis)

@@ -19,6 +19,7 @@ from pipeline.core.control import (
     Enrol,
     KeyOffer,
     Revoke,
+    describe,
     parse_control,
     sign_control,
 )
@@ -63,10 +64,7 @@ class Registrar:
         sequence, previous = self.position.sequence + 1, self.position.last_id
         control = parse_control(sign_control(self._chain, self._signer, sequence, previous, body))
         if isinstance(control, Outcome):
-            kind = type(body).__name__
-            raise ConfigError(
-                f"{kind} for {body.site}: {control.label.replace('_', ' ')}; check what it names"
-            )
+            raise ConfigError(f"{describe(body)}: {control.label.replace('_', ' ')}; check what it names")
         self.position = Position(sequence, control.control_id)
         return control
 
@@ -231,8 +229,7 @@ def dry_run(state: ChainState, controls: tuple[Control, ...]) -> str | None:
             # Broker time plays no part in judging control records.
             outcome = judge(state, control, 0)
             if outcome is not Outcome.ADMITTED:
-                body = control.body
-                return f"{type(body).__name__} for {body.site}: {outcome.label.replace('_', ' ')}"
+                return f"{describe(control.body)}: {outcome.label.replace('_', ' ')}"
             enact(state, control)
     finally:
         state.undo()

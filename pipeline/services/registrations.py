@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pipeline.core import avro
 from pipeline.core.admission import enrolled_key, enrolment_problem, is_issued, site_problem
-from pipeline.core.control import MAX_CONTROL_BYTES, Control, Enrol, Revoke, parse_control
+from pipeline.core.control import MAX_CONTROL_BYTES, Control, Enrol, Reanchor, Revoke, parse_control
 from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import PublicKey
@@ -71,10 +71,12 @@ class SiteDirectory:
         if isinstance(parsed, Outcome):
             return parsed
         control, place = parsed
-        known = self._known.get(control.body.site)
+        body = control.body
+        if not isinstance(body, Enrol | Revoke):
+            return Outcome.CONFLICTING
+        known = self._known.get(body.site)
         if known is not None and not _is_newer(known, control, place):
             return Outcome.DUPLICATE if place == known.place else Outcome.STALE
-        body = control.body
         if isinstance(body, Enrol):
             problem = enrolment_problem(self._chain, body)
             key = enrolled_key(body)
@@ -82,10 +84,8 @@ class SiteDirectory:
                 return problem or Outcome.WEAK_KEY
             site = Site(body.site, key, body.suites, body.indicators, body.equipment)
             believed = _Known(control.issuer, control.sequence, place, key.fingerprint, site)
-        elif isinstance(body, Revoke):
-            believed = _Known(control.issuer, control.sequence, place, body.site_key, None)
         else:
-            return Outcome.CONFLICTING
+            believed = _Known(control.issuer, control.sequence, place, body.site_key, None)
         self._known[body.site] = believed
         return Outcome.ADMITTED
 
@@ -116,7 +116,12 @@ class SiteDirectory:
 def _says_the_same(fields: dict[str, Any], control: Control) -> bool:
     """Tell whether the unsigned fields of a registration are what its control record says."""
     site = SiteName(fields["country"], fields["city"], fields["site_id"])
-    return site == control.body.site and fields["active"] == isinstance(control.body, Enrol)
+    body = control.body
+    return (
+        not isinstance(body, Reanchor)
+        and site == body.site
+        and fields["active"] == isinstance(control.body, Enrol)
+    )
 
 
 def _is_newer(known: _Known, control: Control, place: tuple[int, int]) -> bool:

@@ -1,13 +1,16 @@
-"""The chain state machine against a small model, through duplicates, replays, revocations and clock steps.
+"""The chain state machine against a small model, through duplicates, replays, revocations, clock steps, lost logs.
 
 After every step: the outcome is the model's, blocks alone give the state that the log gave, and refusals leave no
-trace but in the log digest. At the end: any restart at a block boundary gives the same bytes again.
+trace but in the log digest. At the end: any restart at a block boundary gives the same bytes again. A log that is lost
+takes along what is in no block yet; a reanchor goes on in another one, at any offset.
 """
 
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -18,14 +21,18 @@ from pipeline.core.contract import Contract
 from pipeline.core.control import (
     BackfillGrant,
     Body,
+    Control,
     Enrol,
     KeyOffer,
+    Reanchor,
     Revoke,
     control_id,
+    countersign,
     possession_message,
     sign_control,
 )
 from pipeline.core.derive import Derived, Deriver, LogRecord
+from pipeline.core.errors import IntegrityError
 from pipeline.core.keys import Algorithm, Use
 from pipeline.core.names import MAX_TIME_MS
 from pipeline.core.outcome import Outcome
@@ -40,6 +47,18 @@ from tests.support.world import NOW_MS, World, secret
 CONTRACT = Contract(period_ms=1000, max_entries=5, max_sequence_jump=10, max_age_ms=HOUR_MS, skew_ms=5000)
 SITES = st.integers(0, 2)
 KEYS = st.integers(0, 1)
+SIGNERS = st.sampled_from([(0, 1), (0, 1), (1, 2), (2, 1, 0), (0,), (1, 1)])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A consumed record: where it was in which log, when, what, and what became of it."""
+
+    incarnation: int
+    offset: int
+    time: int
+    value: bytes
+    outcome: Outcome
 
 
 class ChainMachine(RuleBasedStateMachine):
@@ -48,11 +67,12 @@ class ChainMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(contract=CONTRACT)
-        self.model = Model()
+        self.model, self.model_at_head = Model(), Model()
         self.deriver = Deriver(self.world.state())
         self.replica = self.world.state()
         self.now = NOW_MS
-        self.log: list[tuple[int, bytes, Outcome]] = []
+        self.log: list[Row] = []
+        self.incarnation, self.offset, self.consumed = 1, 0, 0
         self.sent: list[tuple[bytes, Sent]] = []
         self.blocks: list[Derived] = []
         self.certified: list[bytes] = []
@@ -69,27 +89,34 @@ class ChainMachine(RuleBasedStateMachine):
         """Return the platform's key for a site and epoch."""
         return SealingKey(Algorithm.X25519, secret(f"reader{site}/{epoch}"))
 
-    def feed(self, value: bytes, expected: Outcome) -> None:
+    def feed(self, value: bytes, expected: Outcome, model_before: Model | None = None) -> None:
         """Put a value into the log and check what became of it."""
-        before = deepcopy(self.deriver.state.tables)
-        fed = self.deriver.feed(LogRecord(len(self.log), self.now, value))
+        before, offset = deepcopy(self.deriver.state.tables), self.offset
+        fed = self.deriver.feed(LogRecord(offset, self.now, value))
         assert fed.outcome is expected
         if expected is not Outcome.ADMITTED:
             assert self.deriver.state.tables == before
-        self.log.append((self.now, value, fed.outcome))
+        self.log.append(Row(self.incarnation, offset, self.now, value, fed.outcome))
+        self.offset += 1
         for derived in fed.closed:
             self.extend(derived)
+            # What closed the block is in it only where the block is full.
+            is_inside = derived.block.header.source.next == self.offset
+            self.model_at_head = deepcopy(self.model if is_inside else model_before or self.model)
 
     def extend(self, derived: Derived) -> None:
         """Check a closed block and apply it to the replica."""
         header = derived.block.header
-        rows = list(enumerate(self.log))[header.source.first : header.source.next]
+        assert header.source.incarnation == self.log[self.consumed].incarnation
+        rows = [row for row in self.log[self.consumed :] if row.offset < header.source.next]
+        assert [row.offset for row in rows] == list(range(header.source.first, header.source.next))
+        self.consumed += len(rows)
         digest = sha256(b"bkdms/log/v1\0")
-        for offset, (time, value, outcome) in rows:
-            digest.update(offset.to_bytes(8, "big") + time.to_bytes(8, "big") + sha256(value).digest())
-            digest.update(bytes([outcome]))
+        for row in rows:
+            digest.update(row.offset.to_bytes(8, "big") + row.time.to_bytes(8, "big"))
+            digest.update(sha256(row.value).digest() + bytes([row.outcome]))
         assert header.log_digest == digest.digest()
-        admitted = [(offset, time) for offset, (time, _, outcome) in rows if outcome is Outcome.ADMITTED]
+        admitted = [(row.offset, row.time) for row in rows if row.outcome is Outcome.ADMITTED]
         assert [(entry.offset, entry.time_ms) for entry in derived.block.entries] == admitted
         assert 0 < len(admitted) <= CONTRACT.max_entries
         certified = self.world.certified(derived)
@@ -101,7 +128,7 @@ class ChainMachine(RuleBasedStateMachine):
 
     def control(self, sent: Sent, body: Body, step: int, *, linked: bool) -> None:
         """Send the registrar's next control record."""
-        sequence, last_id = self.model.last.get(-1, (0, ZERO))
+        sequence, last_id = self.model.last.get("registrar", (0, ZERO))
         previous = last_id if linked else secret("elsewhere")
         number = max(1, sequence + step)
         raw = sign_control(self.world.genesis.chain, self.world.registrar, number, previous, body)
@@ -115,8 +142,12 @@ class ChainMachine(RuleBasedStateMachine):
     def submit(self, value: bytes, sent: Sent) -> None:
         """Send a value whose fate the model foretells."""
         self.sent.append((value, sent))
-        # The extension of the model comes first: the log is only told what is expected of it.
-        self.feed(value, self.model.expect(sent, self.now))
+        self.expect(value, sent)
+
+    def expect(self, value: bytes, sent: Sent) -> None:
+        """Feed a value; the model goes first: the log is only told what is expected of it."""
+        before = deepcopy(self.model)
+        self.feed(value, self.model.expect(sent, self.now), before)
 
     @rule(site=SITES, key=KEYS, good=st.sampled_from([True, True, True, False]))
     def enrol(self, site: int, key: int, good: bool) -> None:
@@ -168,7 +199,7 @@ class ChainMachine(RuleBasedStateMachine):
             platform_key=self.reader(site, epoch),
             previous=previous,
         )
-        raw = sender.packet([len(self.log)], time_ms=time, sequence=number)
+        raw = sender.packet([len(self.sent)], time_ms=time, sequence=number)
         if not good:
             raw = raw[:-1] + bytes([raw[-1] ^ 1])
         sent = Sent("packet", site, key, number, previous, packet_id(raw), time, epoch, good)
@@ -179,7 +210,69 @@ class ChainMachine(RuleBasedStateMachine):
         """Send an old value again: packet or control record, let in then or not."""
         if self.sent:
             value, sent = self.sent[-1 - back % len(self.sent)]
-            self.feed(value, self.model.expect(sent, self.now))
+            if sent.act == "reanchor":
+                self.anchor(value, replace(sent, good=self.opens(value)))
+            else:
+                self.expect(value, sent)
+
+    def opens(self, value: bytes) -> bool:
+        """Tell whether a reanchor names the head and nothing was consumed since."""
+        control, head = parse_value(value), self.replica.head
+        assert isinstance(control, Control)
+        named = Reanchor(head.incarnation + 1, head.height, head.block_hash)
+        return control.body == named and self.consumed == len(self.log)
+
+    def anchor(self, value: bytes, sent: Sent, offset: int | None = None) -> bool:
+        """Feed a reanchor where it is admitted, or where offsets don't jump; tell whether it was."""
+        is_admitted = deepcopy(self.model).expect(sent, self.now) is Outcome.ADMITTED
+        if is_admitted:
+            self.incarnation, self.offset = self.incarnation + 1, self.offset if offset is None else offset
+        if is_admitted or offset is None or offset == self.offset:
+            self.expect(value, sent)
+        return is_admitted
+
+    def anchored(self, signers: tuple[int, ...], changes: dict[str, Any]) -> tuple[bytes, Sent]:
+        """Return a reanchor of the head by root keys, with something wrong in it or not."""
+        chain, (first, *others) = self.world.genesis.chain, (self.world.roots[i] for i in signers)
+        head = self.replica.head
+        body = replace(Reanchor(self.incarnation + 1, head.height, head.block_hash), **changes)
+        sequence, previous = self.model.last.get(f"root {signers[0]}", (0, ZERO))
+        raw = sign_control(chain, first, sequence + 1, previous, body)
+        for other in others:
+            raw = countersign(raw, other)
+        own_id = control_id(raw)
+        assert own_id is not None
+        value = avro.frame(CONTROL_SCHEMA, raw)
+        good = self.opens(value)
+        sent = Sent("reanchor", -1, 0, sequence + 1, previous, own_id, good=good, signers=signers)
+        self.sent.append((value, sent))
+        return value, sent
+
+    @rule(signers=SIGNERS, changes=st.sampled_from([{}, {}, {}, {"incarnation": 99}, {"block_hash": ZERO}]))
+    def reanchor(self, signers: tuple[int, ...], changes: dict[str, Any]) -> None:
+        """In place: admitted where nothing was consumed since the head, and only there."""
+        self.anchor(*self.anchored(signers, changes))
+
+    @rule(signers=SIGNERS, offset=st.sampled_from([0, 1, 7, 1000]), good=st.sampled_from([True, True, False]))
+    def log_is_lost(self, signers: tuple[int, ...], offset: int, good: bool) -> None:
+        """What is in no block is forgotten; the chain goes on at a reanchor in another log, if it is a good one."""
+        self.forget()
+        value, sent = self.anchored(signers, {} if good else {"height": 10**6})
+        if not self.anchor(value, sent, offset) and offset != self.offset:
+            before = deepcopy(self.deriver.state.tables)
+            with pytest.raises(IntegrityError, match="jumps"):
+                self.deriver.feed(LogRecord(offset, self.now, value))
+            assert self.deriver.state.tables == before
+
+    def forget(self) -> None:
+        """Go back to the last block, as a node that starts does."""
+        self.model = deepcopy(self.model_at_head)
+        head = self.replica.head
+        self.deriver = Deriver(ChainState(self.world.genesis, deepcopy(self.replica.tables), head))
+        self.incarnation, self.offset = head.incarnation, head.next_offset
+        del self.log[self.consumed :]
+        self.shadow = ChainState(self.world.genesis, deepcopy(self.replica.tables), head)
+        self.seen = len(self.log)
 
     @rule()
     def tick(self) -> None:
@@ -200,11 +293,12 @@ class ChainMachine(RuleBasedStateMachine):
     def blocks_and_the_open_entries_give_the_state_of_the_log(self) -> None:
         if self.shadow.head != self.replica.head:
             self.shadow = ChainState(self.world.genesis, deepcopy(self.replica.tables), self.replica.head)
-            self.seen = self.replica.head.next_offset
-        for time, value, outcome in self.log[self.seen :]:
-            parsed = parse_value(value)
-            assert judge(self.shadow, parsed, time) is outcome
-            if outcome is Outcome.ADMITTED and not isinstance(parsed, Outcome):
+            self.seen = self.consumed
+        for number, row in enumerate(self.log[self.seen :], self.seen):
+            parsed = parse_value(row.value)
+            opens_block = number == self.consumed
+            assert judge(self.shadow, parsed, row.time, opens_block=opens_block) is row.outcome
+            if row.outcome is Outcome.ADMITTED and not isinstance(parsed, Outcome):
                 enact(self.shadow, parsed)
         self.seen = len(self.log)
         assert self.shadow.tables == self.deriver.state.tables
@@ -224,14 +318,17 @@ class ChainMachine(RuleBasedStateMachine):
 
     def _restart_at_every_boundary(self) -> None:
         """Derive again, starting anew from blocks alone after each block, with values parsed before."""
-        replica = self.world.state()
+        replica, position = self.world.state(), 0
         for derived, certified in zip(self.blocks, self.certified, strict=True):
             deriver = Deriver(ChainState(self.world.genesis, deepcopy(replica.tables), replica.head))
             source, found = derived.block.header.source, list[Derived]()
-            for offset in range(source.first, min(source.next + 1, len(self.log))):
-                time, value, _ = self.log[offset]
-                found += deriver.feed(LogRecord(offset, time, value), parse_value(value)).closed
+            end = position + source.next - source.first
+            for row in self.log[position : end + 1]:
+                if row is self.log[position] or row.offset == deriver.next_offset:
+                    record = LogRecord(row.offset, row.time, row.value)
+                    found += deriver.feed(record, parse_value(row.value)).closed
             found += deriver.close() if not found else ()
+            position = end
             assert found[0].block.encoded == derived.block.encoded
             assert found[0].checkpoint == derived.checkpoint
             assert isinstance(extend(replica, certified), Extended)

@@ -10,7 +10,11 @@ ZERO = bytes(32)
 
 @dataclass(frozen=True)
 class Sent:
-    """What the model knows of a value in the log: who claims what. ``act`` is packet, enrol, offer, …"""
+    """What the model knows of a value in the log: who claims what. ``act`` is packet, enrol, offer, …
+
+    A reanchor has ``signers``, numbers of root keys with the issuer first, and is ``good`` where it names the
+    head and nothing was consumed since.
+    """
 
     act: str
     site: int
@@ -21,6 +25,14 @@ class Sent:
     time: int = 0
     number: int = 0
     good: bool = True
+    signers: tuple[int, ...] = ()
+
+    @property
+    def who(self) -> int | str:
+        """Whose records this one continues: a site's, a root key's, or the registrar's."""
+        if self.act == "packet":
+            return self.site
+        return f"root {self.signers[0]}" if self.signers else "registrar"
 
 
 @dataclass
@@ -38,13 +50,13 @@ class Model:
 
     def __init__(self) -> None:
         self.members: dict[int, Member] = {}
-        self.last: dict[int, tuple[int, bytes]] = {}
+        self.last: dict[int | str, tuple[int, bytes]] = {}
 
     def expect(self, sent: Sent, now: int) -> Outcome:
         """Return what has to become of a value, and remember it if it is let in."""
         found = self._packet(sent, now) if sent.act == "packet" else self._control(sent)
         if found is Outcome.ADMITTED:
-            self.last[sent.site if sent.act == "packet" else -1] = (sent.sequence, sent.own_id)
+            self.last[sent.who] = (sent.sequence, sent.own_id)
             if sent.act != "packet":
                 self._change(sent)
         return found
@@ -59,14 +71,14 @@ class Model:
             (not member.active, Outcome.INACTIVE_SITE),
             (sent.number not in member.readers, Outcome.UNKNOWN_RECIPIENT),
             (not sent.good, Outcome.BAD_SIGNATURE),
-            *self._order(sent, sent.site),
+            *self._order(sent),
             (sent.time > now + 5000, Outcome.TOO_NEW),
             (too_old, Outcome.TOO_OLD),
         ]
         return next((outcome for holds, outcome in checks if holds), Outcome.ADMITTED)
 
-    def _order(self, sent: Sent, who: int) -> list[tuple[bool, Outcome]]:
-        sequence, last_id = self.last.get(who, (0, ZERO))
+    def _order(self, sent: Sent) -> list[tuple[bool, Outcome]]:
+        sequence, last_id = self.last.get(sent.who, (0, ZERO))
         return [
             (sent.own_id == last_id, Outcome.DUPLICATE),
             (sent.sequence == sequence, Outcome.EQUIVOCATION),
@@ -76,9 +88,13 @@ class Model:
         ]
 
     def _control(self, sent: Sent) -> Outcome:
-        for holds, outcome in self._order(sent, -1):
+        if sent.act == "reanchor" and len(set(sent.signers)) < max(2, len(sent.signers)):
+            return Outcome.BAD_SIGNATURE
+        for holds, outcome in self._order(sent):
             if holds:
                 return outcome
+        if sent.act == "reanchor":
+            return Outcome.ADMITTED if sent.good else Outcome.CONFLICTING
         member = self.members.get(sent.site)
         if sent.act == "enrol":
             if member is not None and member.active:

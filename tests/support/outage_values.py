@@ -98,7 +98,7 @@ def false_controls(case: Enrolled) -> Hostile:
     """Return control records that no registrar of this chain has issued now."""
     world, first, last = case.world, case.controls[0], case.controls[-1]
     impostor = World(world.nodes, world.quorum, topic=world.topic)
-    impostor.registrar = impostor.root
+    impostor.registrar = impostor.roots[0]
     revoke = Revoke(case.site.name, case.site.signer.public.fingerprint, "hostile")
     forged = bytearray(World(world.nodes, world.quorum, topic=world.topic).control(revoke))
     forged[-2] ^= 1
@@ -153,7 +153,7 @@ def false_registrations(case: Enrolled) -> list[tuple[bytes | None, Outcome]]:
     world, site = case.world, case.site
     genuine = registration_value(world, case.controls[0], 1)
     impostor = World(world.nodes, world.quorum, topic=world.topic)
-    impostor.registrar = impostor.root
+    impostor.registrar = impostor.roots[0]
     unsigned = bytearray(case.controls[0])
     unsigned[-2] ^= 1
     stranger = impostor.enrolment(world.site(8))[0]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core import avro
-from pipeline.core.control import Control, Enrol, parse_control
+from pipeline.core.control import Control, Enrol, Reanchor, parse_control
 from pipeline.core.errors import TransientError
 from pipeline.core.topics import Topics
 from pipeline.services.rate_limit import RateLimit
@@ -37,6 +37,7 @@ def registration_value(world: World, control: bytes, height: int, entry: int = 0
     """Return the framed registration of a control record; ``changes`` replace its fields."""
     parsed = parse_control(control)
     assert isinstance(parsed, Control)
+    assert not isinstance(parsed.body, Reanchor)
     site = parsed.body.site
     fields = {
         "chain": world.genesis.chain,

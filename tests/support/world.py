@@ -3,7 +3,7 @@
 Everything comes from fixed seeds, so that bytes are the same in every run (sealing apart).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from pipeline.core import avro
@@ -16,7 +16,9 @@ from pipeline.core.control import (
     Body,
     Enrol,
     KeyOffer,
+    Reanchor,
     control_id,
+    countersign,
     possession_message,
     sign_control,
 )
@@ -29,7 +31,7 @@ from pipeline.core.quorum import NodeKey, Policy
 from pipeline.core.record import Extending, KpiValue, QualityCode, UnifiedRecord, encode_record
 from pipeline.core.sealing import PRIVATE_BYTES, SEALING_ALGORITHM, SealingKey, Suite
 from pipeline.core.signing import Ed25519Signer, MlDsa44Signer, P256Signer, Signer
-from pipeline.core.state import ChainState
+from pipeline.core.state import START, ChainState
 
 NOW_MS = 1_790_000_000_000
 PERIOD_MS = 1000
@@ -107,7 +109,7 @@ class World:
     def __post_init__(self) -> None:
         self.registrar = Ed25519Signer(secret("registrar"), Use.REGISTRAR)
         self.log_signer = Ed25519Signer(secret("log"), Use.LOG)
-        self.root = Ed25519Signer(secret("root"), Use.ROOT)
+        self.roots = tuple(Ed25519Signer(secret(f"root{i}"), Use.ROOT) for i in range(3))
         self.node_signers = {
             f"node-{i}": Ed25519Signer(secret(f"node{i}"), Use.NODE) for i in range(self.nodes)
         }
@@ -129,8 +131,8 @@ class World:
                 url="https://bkdms.local/city1",
                 topic=self.topic,
                 partition=0,
-                root_keys=(self.root.public,),
-                root_threshold=1,
+                root_keys=tuple(root.public for root in self.roots),
+                root_threshold=2,
                 registrars=(self.registrar.public,),
                 policy=policy,
                 log_key=self.log_signer.public,
@@ -155,6 +157,16 @@ class World:
         identifier = control_id(raw)
         assert identifier is not None
         self.previous = identifier
+        return raw
+
+    def reanchor(self, state: ChainState, *signers: Signer, **changes: object) -> bytes:
+        """Return the record by which root keys (two by default) let the chain go on in another log after the head."""
+        head, (first, *others) = state.head, signers or self.roots[:2]
+        body = replace(Reanchor(head.incarnation + 1, head.height, head.block_hash), **changes)  # type: ignore[arg-type]
+        last = state.tables.issuers.get(first.public.fingerprint, START)
+        raw = sign_control(self.genesis.chain, first, last.sequence + 1, last.last_id, body)
+        for signer in others:
+            raw = countersign(raw, signer)
         return raw
 
     def site(self, number: int, suite: Suite = Suite.LIGHT) -> TestSite:

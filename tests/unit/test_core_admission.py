@@ -148,9 +148,9 @@ CASES: list[tuple[str, Outcome, Reach]] = [
     (
         "a root key is no registrar",
         Outcome.UNKNOWN_ISSUER,
-        lambda c: c.feed(c.issue(c.offer(), c.world.root)),
+        lambda c: c.feed(c.issue(c.offer(), c.world.roots[0])),
     ),
-    ("action 5", Outcome.UNKNOWN_ACTION, lambda c: c.feed(c.control_with(action=5))),
+    ("action 6", Outcome.UNKNOWN_ACTION, lambda c: c.feed(c.control_with(action=6))),
     ("action -1", Outcome.UNKNOWN_ACTION, lambda c: c.feed(c.control_with(action=-1))),
     (
         "small-order key",

@@ -36,9 +36,10 @@ PUBLISHED = {
     "BackfillGrant": (17, "cba9384c1d7d3a9f2d733a18402392921a69dca6e1bae4ba1f38078c06cb6186"),
     "KeyOffer": (18, "82526a69060ecc3ef25bfc9a04ae5b1e8a56e1cf40baeec70605c89edfb85b3d"),
     "Block": (19, "30ffb4145ef99cfe077a09342d7f7ef1f6b9390caa866cbf0d89623da4ebc97a"),
+    "Reanchor": (20, "5ce3888e521cdcd08cfb0d069740fed25e705d754ae65b0dce82656bca909644"),
 }
 SIGNED = {
-    "Packet", "UnifiedRecord", "Extending", "Control", "Enrol", "Revoke", "BackfillGrant", "KeyOffer", "Contract",
+    "Packet", "UnifiedRecord", "Extending", "Control", "Enrol", "Revoke", "BackfillGrant", "KeyOffer", "Reanchor", "Contract",
     "Header", "Block", "CertifiedBlock", "Tick", "StorageRecord", "Cosignature",
 }  # fmt: skip
 ALL = pytest.mark.parametrize("described", [schema(name) for name in ids()], ids=list(ids()))

@@ -26,7 +26,7 @@ from pipeline.adapters.sql.view_tables import (
     view_position,
     view_sites,
 )
-from pipeline.core.control import Action, Control, Enrol, KeyOffer, Revoke
+from pipeline.core.control import Action, Enrol, KeyOffer, Reanchor, Revoke, SiteBody
 from pipeline.core.errors import ConflictError
 from pipeline.core.followed import Applied, BlockInfo, EntryInfo, SiteInfo
 from pipeline.core.genesis import Genesis
@@ -226,8 +226,8 @@ def _store_block(connection: Connection, item: Applied) -> None:
                 "sequence": admitted.sequence,
                 "packet_id": admitted.packet_id,
             }
-        else:
-            controls.append(_control_row(extended, index, admitted))
+        elif not isinstance(admitted.body, Reanchor):
+            controls.append(_control_row(extended, index, admitted.body, admitted.raw))
     upsert(connection, view_packets, list(packets.values()))
     if controls:
         connection.execute(view_controls.insert(), controls)
@@ -249,8 +249,8 @@ def _place(extended: Extended, index: int) -> dict[str, Any]:
     return dict(zip(_ENTRY_FIELDS, values, strict=True))
 
 
-def _control_row(extended: Extended, index: int, control: Control) -> dict[str, Any]:
-    match control.body:
+def _control_row(extended: Extended, index: int, body: SiteBody, payload: bytes) -> dict[str, Any]:
+    match body:
         case Enrol():
             action = Action.ENROL
         case Revoke():
@@ -260,7 +260,7 @@ def _control_row(extended: Extended, index: int, control: Control) -> dict[str, 
         case _:
             action = Action.BACKFILL_GRANT
     return _place(extended, index) | {
-        "site": site_key(control.body.site),
+        "site": site_key(body.site),
         "action": int(action),
-        "payload": control.raw,
+        "payload": payload,
     }

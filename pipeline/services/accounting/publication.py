@@ -55,21 +55,24 @@ def registrations(genesis: Genesis, topics: Topics, block: Block) -> list[Outgoi
     for index, entry in enumerate(block.entries):
         control = parse_control(entry.payload) if entry.kind is Kind.CONTROL else None
         if isinstance(control, Control) and isinstance(control.body, Enrol | Revoke):
-            found.append(_registration(genesis, topics, block, index, control))
+            place = (block.header.height, index)
+            found.append(_registration(genesis, topics, place, control.body, control.raw))
     return found
 
 
-def _registration(genesis: Genesis, topics: Topics, block: Block, index: int, control: Control) -> Outgoing:
-    site = control.body.site
+def _registration(
+    genesis: Genesis, topics: Topics, place: tuple[int, int], body: Enrol | Revoke, control: bytes
+) -> Outgoing:
+    site = body.site
     value = {
         "chain": genesis.chain,
         "country": site.country,
         "city": site.city,
         "site_id": site.site_id,
-        "active": isinstance(control.body, Enrol),
-        "height": block.header.height,
-        "entry": index,
-        "control": control.raw,
+        "active": isinstance(body, Enrol),
+        "height": place[0],
+        "entry": place[1],
+        "control": control,
     }
     key = genesis.chain + f"{site.country}/{site.city}/".encode() + site.site_id
     return Outgoing(topics.sites, avro.frame(_REGISTRATION, avro.encode(_REGISTRATION, value)), key)
