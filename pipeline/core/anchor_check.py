@@ -5,11 +5,12 @@ range; several anchors narrow one another. Memory is bounded by the anchors, not
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Any, Final
 
-from pipeline.core.anchor import Anchor, Link, Piece
+from pipeline.core.anchor import Anchor
 from pipeline.core.merkle import Frontier
 
 _LISTED: Final = 5
@@ -108,23 +109,31 @@ class AnchorReport:
         }
 
 
+@dataclass(slots=True)
 class _Claim:
-    """One piece of one anchor, growing until all of its leaves were seen."""
+    """What an anchor says of the leaves [low, high), and whether the chain holds it; None until they were all seen.
 
-    __slots__ = ("anchor", "grown", "holds", "piece")
+    ``hash`` is the root over them, which ``grown`` grows towards, or, of a link, the hash of the block that ends them.
+    """
 
-    def __init__(self, anchor: Anchor, piece: Piece) -> None:
-        self.anchor = anchor
-        self.piece = piece
-        self.grown = Frontier.EMPTY
-        self.holds: bool | None = None
+    anchor: Anchor
+    low: int
+    high: int
+    hash: bytes
+    is_link: bool
+    grown: Frontier = Frontier.EMPTY
+    holds: bool | None = None
 
-    def grow(self, first: int, leaf_hashes: Sequence[bytes]) -> None:
-        """Take what belongs to the piece of leaves ``first`` and after."""
-        low, high = self.piece.low, self.piece.high
-        self.grown = self.grown.extend(leaf_hashes[max(0, low - first) : high - first])
-        if self.grown.size == high - low:
-            self.holds = self.grown.root() == self.piece.root
+    def grow(self, first: int, leaf_hashes: Sequence[bytes], block_hash: bytes) -> None:
+        """Take what belongs to the claim of a block that begins with leaf ``first``."""
+        end = first + len(leaf_hashes)
+        if self.is_link:
+            if self.high <= end:
+                self.holds = (self.high, self.hash) == (end, block_hash)
+            return
+        self.grown = self.grown.extend(leaf_hashes[max(0, self.low - first) : self.high - first])
+        if self.high <= end:
+            self.holds = self.grown.root() == self.hash
 
 
 class AnchorCheck:
@@ -132,14 +141,10 @@ class AnchorCheck:
 
     def __init__(self, anchors: Sequence[Anchor]) -> None:
         self._anchors = tuple(anchors)
-        claims = [_Claim(anchor, piece) for anchor in anchors for piece in anchor.pieces]
-        self._open = sorted(claims, key=lambda claim: claim.piece.low)
-        self._closed: list[_Claim] = []
-        self._links = [(anchor, link) for anchor in anchors for link in anchor.links]
-        self._judged: list[tuple[Anchor, Link, bool]] = []
-        edges = {(claim.piece.low, claim.piece.high) for claim in claims}
-        edges |= {(0, link.size) for _, link in self._links}
-        self._wanted = sorted({index for low, high in edges for index in (0, low, high - 1, high)})
+        self._claims = [claim for anchor in anchors for claim in _claims_of(anchor)]
+        self._open = sorted(self._claims, key=lambda claim: claim.low)
+        edges = {index for claim in self._claims for index in (0, claim.low, claim.high - 1, claim.high)}
+        self._wanted = sorted(edges)
         self._places: dict[int, LeafPlace] = {}
         self._size = 0
 
@@ -150,15 +155,10 @@ class AnchorCheck:
         first, self._size = self._size, self._size + len(leaf_hashes)
         self._note_places(first, height)
         for claim in self._open:
-            if claim.piece.low >= self._size:
+            if claim.low >= self._size:
                 break
-            claim.grow(first, leaf_hashes)
-        self._closed += [claim for claim in self._open if claim.holds is not None]
+            claim.grow(first, leaf_hashes, block_hash)
         self._open = [claim for claim in self._open if claim.holds is None]
-        for anchor, link in self._links:
-            if first < link.size <= self._size:
-                holds = link.size == self._size and link.block_hash == block_hash
-                self._judged.append((anchor, link, holds))
 
     def _note_places(self, first: int, height: int) -> None:
         at = bisect_left(self._wanted, first)
@@ -166,19 +166,35 @@ class AnchorCheck:
             entry = index - first if index < self._size - 1 else None
             self._places[index] = LeafPlace(index, height, entry)
 
+    def progress(self) -> dict[str, Any]:
+        """Return what ``go_on_from`` needs, as a JSON value."""
+        return {
+            "anchors": _fingerprint(self._anchors),
+            "size": self._size,
+            "claims": [[claim.grown.encode().hex(), claim.holds] for claim in self._claims],
+            "places": [[place.index, place.height, place.entry] for place in self._places.values()],
+        }
+
+    def go_on_from(self, progress: Mapping[str, Any]) -> bool:
+        """Take up what ``progress`` gave; False, and nothing is changed, where that was with other anchors."""
+        if progress["anchors"] != _fingerprint(self._anchors):
+            return False
+        self._size = progress["size"]
+        for claim, (grown, holds) in zip(self._claims, progress["claims"], strict=True):
+            claim.grown, claim.holds = Frontier.decode(bytes.fromhex(grown)), holds
+        self._places = {index: LeafPlace(index, height, entry) for index, height, entry in progress["places"]}
+        self._open = [claim for claim in self._open if claim.holds is None]
+        return True
+
     def report(self) -> AnchorReport:
         """Return what came of the anchors, the chain ending with the last block taken."""
-        told = [
-            (claim.anchor, claim.piece.low, claim.piece.high, bool(claim.holds)) for claim in self._closed
-        ]
-        told += [(anchor, 0, link.size, holds) for anchor, link, holds in self._judged]
-        differing = tuple(
-            anchor for anchor in self._anchors if any(a is anchor and not h for a, _, _, h in told)
-        )
-        agreed = _agreed([(low, high) for _, low, high, holds in told if holds])
+        told = [claim for claim in self._claims if claim.holds is not None]
+        broken = [claim for claim in told if not claim.holds]
+        differing = tuple(a for a in self._anchors if any(claim.anchor is a for claim in broken))
+        agreed = _agreed([(claim.low, claim.high) for claim in told if claim.holds])
         divergence = None
-        if differing:
-            end = min(high for _, _, high, holds in told if not holds)
+        if broken:
+            end = min(claim.high for claim in broken)
             last = self._places[end - 1]
             first = self._places[agreed] if agreed < end else replace(last, index=agreed)
             divergence = Divergence(first, last, tuple(anchor.name for anchor in differing))
@@ -189,6 +205,19 @@ class AnchorCheck:
         if any(other is anchor for other in differing):
             return False
         return True if anchor.size <= self._size else None
+
+
+def _claims_of(anchor: Anchor) -> Iterator[_Claim]:
+    for piece in anchor.pieces:
+        yield _Claim(anchor, piece.low, piece.high, piece.root, is_link=False)
+    for link in anchor.links:
+        yield _Claim(anchor, 0, link.size, link.block_hash, is_link=True)
+
+
+def _fingerprint(anchors: Iterable[Anchor]) -> str:
+    """Return what tells these statements from others, whatever their files are called."""
+    said = [(anchor.size, anchor.root, anchor.pieces, anchor.links) for anchor in anchors]
+    return sha256(repr(said).encode()).hexdigest()
 
 
 def _agreed(ranges: Iterable[tuple[int, int]]) -> int:

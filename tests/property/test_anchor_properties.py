@@ -1,5 +1,6 @@
 """Anchors of any shape, against chains of any shape: the first leaf that differs is among those that are named."""
 
+import json
 from collections.abc import Container, Sequence
 from hashlib import sha256
 
@@ -40,11 +41,18 @@ def anchor_of(leaves: Sequence[bytes], size: int, indexes: Sequence[int], ends: 
     return Anchor(f"of {size}", AnchorKind.PROOF, size, root_of(leaves[:size]), pieces, links)
 
 
-def held(leaves: Sequence[bytes], ends: Sequence[int], anchors: Sequence[Anchor]) -> AnchorReport:
+def held(
+    leaves: Sequence[bytes], ends: Sequence[int], anchors: Sequence[Anchor], stop: int = 0
+) -> AnchorReport:
+    """Hold a chain of blocks that end at these sizes against anchors, taken up anew after ``stop`` blocks."""
     check, start = AnchorCheck(anchors), 0
     for height, end in enumerate(ends, 1):
         check.grow(height, block_hash(leaves, end), leaves[start:end])
         start = end
+        if height == stop:
+            saved = json.loads(json.dumps(check.progress()))
+            check = AnchorCheck(anchors)
+            assert check.go_on_from(saved)
     return check.report()
 
 
@@ -62,6 +70,7 @@ def test_the_first_leaf_that_differs_is_named_whatever_the_anchors_know(data: st
         indexes = data.draw(st.lists(st.integers(0, size - 1), max_size=3))
         anchors.append(anchor_of(true, size, indexes, data.draw(st.lists(st.sampled_from(ends), max_size=2))))
     report = held(false, ends, anchors)
+    assert held(false, ends, anchors, data.draw(st.integers(1, len(ends)))) == report
     reach = ends[-1]
     agreed = [anchor for anchor in anchors if anchor.size <= min(parts_at, reach)]
     assert report.agreed <= parts_at

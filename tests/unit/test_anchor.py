@@ -143,6 +143,13 @@ def test_a_chain_without_any_block_agrees_with_nothing() -> None:
     assert (report.agreed, [verdict.agrees for verdict in report.verdicts]) == (0, [None])
 
 
+def test_progress_with_other_anchors_is_not_taken_up() -> None:
+    check = AnchorCheck([anchor(TRUE.checkpoint(9))])
+    assert check.go_on_from(AnchorCheck([anchor(TRUE.checkpoint(9), "renamed")]).progress())
+    assert not check.go_on_from(AnchorCheck([anchor(TRUE.checkpoint(8))]).progress())
+    assert not check.go_on_from(AnchorCheck([]).progress())
+
+
 def test_the_report_is_json() -> None:
     value = json.loads(json.dumps(held(FALSE, TRUE.checkpoint(9)).as_json()))
     assert value["anchors"] == [{"name": "kept-0", "kind": "checkpoint", "tree_size": 29, "agrees": False}]
