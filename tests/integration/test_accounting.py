@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from redis.asyncio import Redis
 
 from ops.stack import EmbeddedStack
 from pipeline.adapters.clock import SystemClock
@@ -58,15 +57,6 @@ async def published_sequences(rig: ChainRig) -> list[int]:
         if isinstance(result, Extended):
             sequences += [item.sequence for item in result.admitted if isinstance(item, Packet)]
     return sequences
-
-
-async def flush_chain(rig: ChainRig) -> None:
-    """Delete everything that Redis holds of the chain, as its administrator could."""
-    admin: Redis = rig.redis("admin").open()
-    await admin.delete(
-        *[key async for key in admin.scan_iter(f"bkdms:{{{rig.world.genesis.chain.hex()}}}:*")]
-    )
-    await admin.aclose()
 
 
 async def ledger_height(rig: ChainRig) -> int:
@@ -166,7 +156,7 @@ async def test_a_wiped_redis_is_filled_again_and_the_chain_goes_on(rig: ChainRig
     start_nodes(rig)
     site = await enrol(rig)
     await rig.until_published(1)
-    await flush_chain(rig)
+    await rig.wipe_redis()
     await rig.send([fresh_packet(site)])
     await rig.until_published(2)
     assert await published_sequences(rig) == [1]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
 
 from ops.stack import EmbeddedStack
 from pipeline.adapters.clock import SystemClock
@@ -16,13 +15,10 @@ from pipeline.adapters.folder_lock import lock_beside, lock_folder
 from pipeline.adapters.keystore import save_key
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.adapters.tile_files import TileFiles
-from pipeline.core.block import parse_certified
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import IntegrityError
-from pipeline.core.replica import extend
 from pipeline.core.topics import Topics
 from pipeline.ports import LedgerBlock, SignedBlock
-from pipeline.services.accounting.startup import certified_body
 from pipeline.services.tile_audit import audit_tiles
 from tests.support.commands import Ended, bkdms, redis_table, settings_file
 from tests.support.forks import forked_block
@@ -44,7 +40,7 @@ async def rig(
     async with chain_rig(stack, topics, tmp_path_factory.mktemp("rebuild")) as opened:
         for name in opened.world.node_signers:
             opened.start_node(name)
-        site = opened.world.site(1)
+        site = opened.site
         await opened.send([control_value(raw) for raw in opened.world.enrolment(site)])
         for height in range(1, BLOCKS):
             await opened.until_published(height)
@@ -74,24 +70,6 @@ def published(rig: ChainRig, name: str) -> int:
     return found
 
 
-async def redis_content(rig: ChainRig) -> dict[bytes, dict[Any, Any]]:
-    """Return head, bodies and headers as Redis holds them."""
-    admin: Redis = rig.redis("admin").open()
-    prefix = f"bkdms:{{{rig.world.genesis.chain.hex()}}}:"
-    found = {
-        name: await admin.hgetall(f"{prefix}{name.decode()}") for name in (b"head", b"bodies", b"headers")
-    }
-    await admin.aclose()
-    return found
-
-
-async def wipe_redis(rig: ChainRig) -> None:
-    admin: Redis = rig.redis("admin").open()
-    prefix = f"bkdms:{{{rig.world.genesis.chain.hex()}}}:"
-    await admin.delete(*(f"{prefix}{name}" for name in ("head", "bodies", "headers", "lease")))
-    await admin.aclose()
-
-
 def rows(file: Path, *without: str) -> list[str]:
     """Return all rows of a SQLite file as statements, in their order, but for some tables."""
     connection = sqlite3.connect(file)
@@ -117,31 +95,20 @@ async def put(rig: ChainRig, *blocks: LedgerBlock, published: int = BLOCKS) -> N
     await ledger.close()
 
 
-async def topic_blocks(rig: ChainRig) -> list[LedgerBlock]:
-    found = []
-    for record in await rig.read(rig.topics.blocks):
-        body = certified_body(record.value)
-        parsed = parse_certified(body)
-        assert parsed is not None
-        header = parsed[0].header
-        found.append(LedgerBlock(header.height, parsed[0].hash, parsed[0].header_bytes, body))
-    return found
-
-
 async def test_a_wiped_redis_gets_back_what_it_held(rig: ChainRig, tmp_path: Path) -> None:
-    before = await redis_content(rig)
-    await wipe_redis(rig)
+    before = await rig.redis_content()
+    await rig.wipe_redis()
     ended = await rebuild_redis(rig, tmp_path)
     assert (ended.code, "put right" in ended.err) == (0, True), ended.err
-    assert await redis_content(rig) == before
+    assert await rig.redis_content() == before
     again = await rebuild_redis(rig, tmp_path)
     assert (again.code, "right before" in again.err) == (0, True)
-    assert await redis_content(rig) == before
+    assert await rig.redis_content() == before
 
 
 @pytest.mark.parametrize("what", ["head", "body", "old copy"])
 async def test_what_no_quorum_certified_leaves_redis(rig: ChainRig, tmp_path: Path, what: str) -> None:
-    before, blocks = await redis_content(rig), await topic_blocks(rig)
+    before, blocks = await rig.redis_content(), await rig.blocks()
     if what == "head":
         await put(rig, LedgerBlock(99, bytes(32), b"header", b"no block"), published=98)
     elif what == "body":
@@ -150,7 +117,7 @@ async def test_what_no_quorum_certified_leaves_redis(rig: ChainRig, tmp_path: Pa
     else:
         await put(rig, blocks[0], published=1)
     assert (await rebuild_redis(rig, tmp_path)).code == 0
-    assert await redis_content(rig) == before
+    assert await rig.redis_content() == before
 
 
 async def next_block(rig: ChainRig) -> Derived:
@@ -165,40 +132,36 @@ async def next_block(rig: ChainRig) -> Derived:
 async def test_a_block_that_is_committed_and_not_published_stays_in_redis(
     rig: ChainRig, tmp_path: Path
 ) -> None:
-    before = await redis_content(rig)
-    state, site = rig.world.state(), rig.world.site(1)
-    for known in await topic_blocks(rig):
-        extend(state, known.certified)
-    site.sequence, site.previous = state.tables.positions[site.name]
-    await rig.send([fresh_packet(site, 7)])
+    before = await rig.redis_content()
+    await rig.send([fresh_packet(rig.site, 7)])
     derived = await next_block(rig)
     certified, fourth = rig.world.certified(derived), derived.block
     block = LedgerBlock(BLOCKS + 1, fourth.hash, fourth.header_bytes, certified)
-    await put(rig, *(await topic_blocks(rig)), block)
+    await put(rig, *(await rig.blocks()), block)
     ended = await rebuild_redis(rig, tmp_path)
     assert (ended.code, "1 of it not published" in ended.err) == (0, True), ended.err
-    held = await redis_content(rig)
-    assert held[b"head"][b"height"] == b"4"
-    assert held[b"bodies"][b"4"] == certified
-    await put(rig, *(await topic_blocks(rig)))
+    held = await rig.redis_content()
+    assert held["head"][b"height"] == b"4"
+    assert held["bodies"][b"4"] == certified
+    await put(rig, *(await rig.blocks()))
     assert (await rebuild_redis(rig, tmp_path)).code == 0
-    assert await redis_content(rig) == before
+    assert await rig.redis_content() == before
 
 
 async def test_a_fork_in_redis_is_not_overwritten(rig: ChainRig, tmp_path: Path) -> None:
-    before, blocks = await redis_content(rig), await topic_blocks(rig)
+    before, blocks = await rig.redis_content(), await rig.blocks()
     await put(rig, *blocks[:-1], forked_block(rig.world, blocks))
-    forked = await redis_content(rig)
+    forked = await rig.redis_content()
     ended = await rebuild_redis(rig, tmp_path)
     assert (ended.code, "bkdms verify" in ended.err) == (1, True), ended.err
-    assert await redis_content(rig) == forked
+    assert await rig.redis_content() == forked
     await put(rig, *blocks)
     assert (await rebuild_redis(rig, tmp_path)).code == 0
-    assert await redis_content(rig) == before
+    assert await rig.redis_content() == before
 
 
 async def test_a_user_who_may_not_write_to_redis_is_told_so(rig: ChainRig, tmp_path: Path) -> None:
-    await wipe_redis(rig)
+    await rig.wipe_redis()
     ended = await rebuild_redis(rig, tmp_path, "reader")
     assert (ended.code, "redis.username" in ended.err, "Traceback" in ended.err) == (2, True, False), (
         ended.err

@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
 
 from ops.stack import EmbeddedStack
 from ops.tls.authority import CertificateFiles
@@ -12,13 +15,15 @@ from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPa
 from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.adapters.tls import TlsFiles
+from pipeline.core.block import parse_certified
 from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.errors import BkdmsError
 from pipeline.core.signing import Signer
 from pipeline.core.topics import Topics
-from pipeline.ports import Outgoing, Received
+from pipeline.ports import LedgerBlock, Outgoing, Received
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
+from pipeline.services.accounting.startup import certified_body, ledger_block
 from pipeline.services.accounting.votes import Candidate, vote_message
 from pipeline.services.signatures import SignaturePool
 from tests.support.world import World
@@ -36,6 +41,7 @@ class ChainRig:
         self.stack = stack
         self.world = world
         self.topics = topics
+        self.site = world.site(1)
         self.folder = folder
         self.tasks: dict[str, asyncio.Task[None]] = {}
         self._links: dict[str, NodeLinks] = {}
@@ -120,6 +126,32 @@ class ChainRig:
             return found
         finally:
             await reader.close()
+
+    async def blocks(self) -> list[LedgerBlock]:
+        """Return all blocks of the blocks topic, as the ledger holds them."""
+        found = []
+        for record in await self.read(self.topics.blocks):
+            body = certified_body(record.value)
+            parsed = parse_certified(body)
+            assert parsed is not None
+            found.append(ledger_block(parsed[0], body))
+        return found
+
+    async def redis_content(self) -> dict[str, dict[Any, Any]]:
+        """Return head, bodies and headers as Redis holds them."""
+        admin: Redis = self.redis("admin").open()
+        found = {name: await admin.hgetall(self._redis_key(name)) for name in ("head", "bodies", "headers")}
+        await admin.aclose()
+        return found
+
+    async def wipe_redis(self) -> None:
+        """Delete everything that Redis holds of the chain, as its administrator could."""
+        admin: Redis = self.redis("admin").open()
+        await admin.delete(*map(self._redis_key, ("head", "bodies", "headers", "lease")))
+        await admin.aclose()
+
+    def _redis_key(self, name: str) -> str:
+        return f"bkdms:{{{self.world.genesis.chain.hex()}}}:{name}"
 
     async def until(self, holds: Callable[[], object], timeout_s: float = 30) -> None:
         """Wait until a condition holds; a node that ended with an error fails the wait."""

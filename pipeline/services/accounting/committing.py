@@ -102,6 +102,7 @@ class Committing:
         before = derived.before
         commit = partial(memory.committer.commit, before, block, memory.published)
         committed = await memory.retried("committing", commit)
+        memory.forks.grown(derived.changes.head.frontier)
         previous = memory.committed.changes if memory.committed else None
         memory.links.store.add_block(previous, committed)
         memory.committed = Committed(committed, before, derived.changes)

@@ -14,6 +14,7 @@ from pipeline.core.state import Changes
 from pipeline.core.topics import Topics
 from pipeline.ports import Clock, Ledger, LedgerBlock, NodeStore, PartitionReader, Producer, Trimmer
 from pipeline.services.accounting.committer import Committer
+from pipeline.services.accounting.forks import ForkWatch
 from pipeline.services.accounting.votes import Ballot
 from pipeline.services.retry import retried
 from pipeline.services.signatures import SignaturePool
@@ -98,6 +99,7 @@ class NodeMemory:
     committed: Committed | None
     published: int
     blocks_next: int
+    forks: ForkWatch
     unpublished: dict[int, Derived] = field(default_factory=dict)
     bell: Bell = field(default_factory=Bell)
 

@@ -92,4 +92,5 @@ class AccountingNode:
             committed,
             resumed.published,
             resumed.blocks_next,
+            resumed.forks,
         )

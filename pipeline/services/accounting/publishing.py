@@ -10,7 +10,6 @@ import structlog
 
 from pipeline.core.block import parse_certified
 from pipeline.core.errors import IntegrityError, TransientError
-from pipeline.core.quorum import Certified, check_certificate
 from pipeline.ports import LedgerBlock, Received
 from pipeline.services.accounting.memory import NodeMemory
 from pipeline.services.accounting.publication import publication
@@ -54,20 +53,17 @@ class Publishing:
             self._forged(record, "not a block of this chain")
             return
         block, certificate = parsed
-        certified = check_certificate(certificate, memory.genesis.origin, memory.genesis.policy)
-        if not isinstance(certified, Certified) or certified.checkpoint.size != block.header.tree_size:
+        certified = memory.forks.check(certificate)
+        if certified is None or certified.checkpoint.size != block.header.tree_size:
             self._forged(record, "no valid certificate")
             return
         height = block.header.height
         # The quorum vouches for the tree, not for a height that somebody wrote beside its certificate.
         while height > memory.height and block.header.tree_size > memory.tree_size:
             await memory.bell.wait(_WAIT_S)
-        if height > memory.height:
-            self._forged(record, "a certificate of another height")
-            return
         held = memory.links.store.held_block(height)
-        if held is not None and not holds_same(held, block):
-            self._refuse_other(record, held, certified)
+        if height > memory.height or (held is not None and not holds_same(held, block)):
+            self._forged(record, "another block than the one of its certificate")
             return
         if height == memory.published + 1:
             memory.published = height
@@ -75,24 +71,6 @@ class Publishing:
             memory.links.store.mark_published(height, memory.blocks_next, height - KEPT_BLOCKS)
             metrics.count_stage("published", height)
             memory.bell.ring()
-
-    def _refuse_other(self, record: Received, held: LedgerBlock, certified: Certified) -> None:
-        """Halt on another certified tree of the same size; a body that borrows a certificate is forged."""
-        own = parse_certified(held.certified)
-        genesis = self._memory.genesis
-        ours = check_certificate(own[1], genesis.origin, genesis.policy) if own is not None else None
-        theirs = certified.checkpoint
-        if (
-            isinstance(ours, Certified)
-            and ours.checkpoint.size == theirs.size
-            and ours.checkpoint.root != theirs.root
-        ):
-            raise IntegrityError(
-                f"two valid certificates at height {held.height}: the topic's and ours; "
-                "stop all nodes and compare them with 'bkdms verify'",
-                code="fork",
-            )
-        self._forged(record, "another block than the committed one")
 
     def _forged(self, record: Received, why: str) -> None:
         metrics.FORGED.inc()

@@ -18,6 +18,7 @@ from pipeline.core.quorum import Certified, check_certificate
 from pipeline.core.replica import BlockProblem, BlockReason, Extended, assume_signed, extend
 from pipeline.core.state import ChainState, Changes
 from pipeline.ports import LedgerBlock, NodeStore, PartitionReader, SignedBlock
+from pipeline.services.accounting.forks import ForkWatch
 from pipeline.services.accounting.votes import Vote, genuine_lines, parse_vote
 from pipeline.services.signatures import SignaturePool
 from pipeline.telemetry import node_metrics as metrics
@@ -33,7 +34,7 @@ class Resumed:
     """Where a node goes on: state after the last certified block, and that block's changes.
 
     ``before`` is the tree before that block; ``tail`` are the certified blocks that the store
-    holds, the last one included.
+    holds, the last one included. ``forks`` knows the trees of the blocks read.
     """
 
     state: ChainState
@@ -42,6 +43,7 @@ class Resumed:
     tail: tuple[LedgerBlock, ...]
     published: int
     blocks_next: int
+    forks: ForkWatch
 
 
 def ledger_block(block: Block, certified: bytes) -> LedgerBlock:
@@ -55,14 +57,16 @@ async def catch_up(
     """Verify everything published since the last run and compare the last block with the log.
 
     Raises:
-        IntegrityError: the blocks topic is shorter than before, a block needs a newer release,
-            or the log does not give the last block again.
+        IntegrityError: the blocks topic is shorter than before, holds two valid certificates that contradict each
+            other or a block that needs a newer release, or the log does not give the last block again.
     """
     stored = store.load(genesis)
     state, last = stored.state, None
+    forks = ForkWatch(genesis, state.head.frontier)
     for held in stored.tail:
         last = _extended(extend(state, held.certified, assume_signed))
-    position, published, ahead = await _follow_topic(store, blocks, pool, state, last)
+        forks.grown(state.head.frontier)
+    position, published, ahead = await _follow_topic(store, blocks, pool, state, last, forks=forks)
     if published < stored.published:
         raise IntegrityError(
             f"the blocks topic ends at height {published}, but height {stored.published} was published; "
@@ -77,15 +81,21 @@ async def catch_up(
             code="blocks_topic",
         )
     if state.head.height == 0:
-        return Resumed(state, state.head.frontier, None, (), published, position)
+        return Resumed(state, state.head.frontier, None, (), published, position, forks)
     again = store.load(genesis)
     before = again.state.head.frontier
     changes = await _compare_with_log(again.state, again.tail[-1], log)
-    return Resumed(again.state, before, changes, again.tail, published, position)
+    return Resumed(again.state, before, changes, again.tail, published, position, forks)
 
 
 async def _follow_topic(
-    store: NodeStore, blocks: PartitionReader, pool: SignaturePool, state: ChainState, last: Extended | None
+    store: NodeStore,
+    blocks: PartitionReader,
+    pool: SignaturePool,
+    state: ChainState,
+    last: Extended | None,
+    *,
+    forks: ForkWatch,
 ) -> tuple[int, int, int]:
     """Extend the state by the topic's blocks; return the position after them and the last height there.
 
@@ -104,10 +114,15 @@ async def _follow_topic(
             body = certified_body(record.value)
             result = extend(state, body, await pool.check_block(state, body))
             if isinstance(result, Extended):
+                forks.grown(state.head.frontier)
                 store.add_block(last.changes if last else None, ledger_block(result.block, body))
                 last = result
                 published = state.head.height
-            elif result.reason is BlockReason.REPEAT:
+                continue
+            parsed = parse_certified(body)
+            if parsed is not None:
+                forks.check(parsed[1])
+            if result.reason is BlockReason.REPEAT:
                 published += _is_next_published(state.genesis, store, published, body)
             elif result.reason is BlockReason.UPGRADE:
                 raise IntegrityError(
