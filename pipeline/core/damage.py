@@ -11,7 +11,7 @@ from typing import Any, Final
 from pipeline.core.admission import SignatureCheck, is_signed
 from pipeline.core.avro_places import Path, Place, places
 from pipeline.core.block import CERTIFIED_BLOCK, HEADER_VERSION, Block, make_block, parse_certified
-from pipeline.core.damaged_entries import ENTRIES, HEADER, Damage, DamagedEntries, named
+from pipeline.core.damaged_entries import ENTRIES, HEADER, Damage, DamagedEntries, begins_anew, named
 from pipeline.core.derive import entries_root
 from pipeline.core.quorum import Certified, check_certificate
 from pipeline.core.state import ChainState
@@ -61,7 +61,7 @@ def _bad_form(state: ChainState, values: dict[Path, Place], last: Place, data: b
 
 def _bad_header(state: ChainState, found: list[Place], data: bytes) -> Damage | None:
     """Return the first header field that does not follow from the chain so far."""
-    expected = _expected_header(state)
+    expected = _expected_header(state, is_anew=begins_anew(state, {place.path: place for place in found}))
     unruled: list[Place] = []
     for place in found:
         if place.path[:2] != HEADER or place.value is None:
@@ -93,7 +93,7 @@ def _is_shifted(state: ChainState, found: list[Place], data: bytes) -> bool:
     return any(data.find(value) not in (-1, starts.get(name, -1)) for name, value in hashes.items())
 
 
-def _expected_header(state: ChainState) -> dict[Path, Callable[[Any], bool]]:
+def _expected_header(state: ChainState, *, is_anew: bool) -> dict[Path, Callable[[Any], bool]]:
     head, genesis, length = state.head, state.genesis, state.contract.period_ms
 
     def equals(value: Any) -> Callable[[Any], bool]:
@@ -113,11 +113,12 @@ def _expected_header(state: ChainState) -> dict[Path, Callable[[Any], bool]]:
         "contract_hash": equals(state.contract.hash),
     }
     source = {
-        "incarnation": equals(head.incarnation),
+        "incarnation": equals(head.incarnation + is_anew),
         "topic": equals(genesis.topic),
         "partition": equals(genesis.partition),
-        "first": equals(head.next_offset),
     }
+    if not is_anew:
+        source["first"] = equals(head.next_offset)
     return {(*HEADER, name): rule for name, rule in rules.items()} | {
         (*HEADER, "source", name): rule for name, rule in source.items()
     }

@@ -11,8 +11,10 @@ from typing import Final
 from pipeline.core.admission import SignatureCheck, enact, judge
 from pipeline.core.avro_places import Path, Place
 from pipeline.core.block import Entry, Kind, parse_block
+from pipeline.core.control import Control, Reanchor, parse_control
 from pipeline.core.derive import entries_root
 from pipeline.core.outcome import Outcome
+from pipeline.core.packet import Packet, parse_packet
 from pipeline.core.replica import parse_entry
 from pipeline.core.state import ChainState
 
@@ -43,6 +45,18 @@ def named(place: Place, detail: str) -> Damage:
     return Damage(".".join(names) or "entry", entry, place.start, place.end, detail)
 
 
+def begins_anew(state: ChainState, values: dict[Path, Place]) -> bool:
+    """Tell whether a block means to go on in another copy of the log: by its first entry, or else by its header."""
+    payload, stated = values.get((*ENTRIES, 0, "payload")), values.get((*HEADER, "source", "incarnation"))
+    if payload is not None and payload.value is not None:
+        control = parse_control(payload.value)
+        if isinstance(control, Control):
+            return isinstance(control.body, Reanchor)
+        if isinstance(parse_packet(payload.value), Packet):
+            return False
+    return stated is not None and stated.value == state.head.incarnation + 1
+
+
 class DamagedEntries:
     """Walks the entries of a block; ``first_bad`` leaves the state as it found it."""
 
@@ -52,12 +66,14 @@ class DamagedEntries:
         self._state = state
         self._values = values
         self._check = check
-        self._offsets = [state.head.next_offset - 1]
+        self._is_anew = begins_anew(state, values)
+        first = self._number(*HEADER, "source", "first") if self._is_anew else state.head.next_offset
+        self._offsets = [(first or 0) - 1]
         self._end = self._end_of_offsets(data)
 
     def first_bad(self) -> Damage | None:
         """Return the first entry field that is wrong by itself or beside the entries around it."""
-        index, damage = 0, self._impossible_end()
+        index, damage = 0, self._wrong_first() or self._impossible_end()
         try:
             while damage is None and (*ENTRIES, index, "payload") in self._values:
                 damage = self._one(index)
@@ -65,6 +81,19 @@ class DamagedEntries:
         finally:
             self._state.undo()
         return damage
+
+    def _wrong_first(self) -> Damage | None:
+        """Return which is wrong where a block does not begin at its reanchor: its header, or the entry's offset."""
+        first, offset = (
+            self._values.get((*HEADER, "source", "first")),
+            self._values.get((*ENTRIES, 0, "offset")),
+        )
+        if not self._is_anew or first is None or offset is None or first.value == offset.value:
+            return None
+        if self._number(*ENTRIES, 0, "kind") not in tuple(Kind):
+            return None  # the bytes before the offset are wrong, and with them the offset
+        is_first = self._end == inf or first.value < 0
+        return named(first if is_first else offset, "the block does not begin at its reanchor")
 
     def _impossible_end(self) -> Damage | None:
         end = self._values.get((*HEADER, "source", "next"))
@@ -107,7 +136,8 @@ class DamagedEntries:
             if not isinstance(parse_entry(replace(entry, kind=other)), Outcome):
                 return named(kind, f"the payload is of kind {other}")
             return named(payload, f"not admissible at its place: {parsed.label}")
-        outcome = judge(self._state, parsed, time.value, self._check)
+        opens_block = self._is_anew and index == 0
+        outcome = judge(self._state, parsed, time.value, self._check, opens_block=opens_block)
         if outcome is not Outcome.ADMITTED:
             return named(payload, f"not admissible at its place: {outcome.label}")
         enact(self._state, parsed)

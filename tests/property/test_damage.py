@@ -1,5 +1,7 @@
 """Whatever byte of a block is changed, the audit names bytes that include it."""
 
+from copy import deepcopy
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -7,10 +9,12 @@ from hypothesis import strategies as st
 from pipeline.core.avro_places import places
 from pipeline.core.block import CERTIFIED_BLOCK, bytes_value
 from pipeline.core.damage import Damage, locate_damage
+from pipeline.core.derive import Deriver, LogRecord
+from pipeline.core.outcome import Outcome
 from pipeline.core.replica import Extended, extend
 from pipeline.core.state import ChainState
 from tests.support.chain import Chain
-from tests.support.world import control_value, packet_value
+from tests.support.world import NOW_MS, control_value, packet_value
 
 
 def build(offset: int = 0) -> tuple[Chain, bytes]:
@@ -61,6 +65,36 @@ def assert_named(state: ChainState, good: bytes, position: int, mask: int) -> No
     if damage is None:
         assert isinstance(extend(before(CHAIN if state is STATE else FAR), bytes(bad)), Extended)
     else:
+        assert damage.start <= position < damage.end, f"{damage} for a change at {position}"
+
+
+def build_anew() -> tuple[ChainState, bytes]:
+    """Return a state and the block after it, which goes on in another copy of the log."""
+    chain = Chain()
+    site = chain.world.site(1)
+    chain.enrol(site)
+    state = chain.world.state()
+    assert isinstance(extend(state, chain.certified[0]), Extended)
+    deriver = Deriver(deepcopy(chain.deriver.state))
+    values = [control_value(chain.world.reanchor(state)), packet_value(site.packet([1]))]
+    for offset, value in enumerate(values, 1000):
+        assert deriver.feed(LogRecord(offset, NOW_MS + 9000, value)).outcome is Outcome.ADMITTED
+    (derived,) = deriver.close()
+    return state, chain.world.certified(derived)
+
+
+ANEW_STATE, ANEW = build_anew()
+
+
+@pytest.mark.parametrize("mask", [1, 2, 64, 128])
+def test_a_changed_byte_of_a_block_that_begins_anew_is_inside_what_is_named(mask: int) -> None:
+    assert locate_damage(ANEW_STATE, ANEW) is None
+    end = next(place.start for place in places(CERTIFIED_BLOCK, ANEW) if place.path == ("certificate",))
+    for position in range(end):
+        bad = bytearray(ANEW)
+        bad[position] ^= mask
+        damage = locate_damage(ANEW_STATE, bytes(bad))
+        assert isinstance(damage, Damage), position
         assert damage.start <= position < damage.end, f"{damage} for a change at {position}"
 
 

@@ -86,7 +86,7 @@ WRONG: list[tuple[tuple[str, ...], Any]] = [
     (("chain_log", "partition"), 0.0),
     (("chain_log", "incarnation"), 2**63),
     (("roots", "threshold"), 0),
-    (("roots", "threshold"), 2),
+    (("roots", "threshold"), 4),
     (("roots", "threshold"), 1.0),
     (("roots", "keys"), []),
     (("registrars",), []),

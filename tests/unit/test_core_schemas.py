@@ -39,8 +39,8 @@ PUBLISHED = {
     "Reanchor": (20, "5ce3888e521cdcd08cfb0d069740fed25e705d754ae65b0dce82656bca909644"),
 }
 SIGNED = {
-    "Packet", "UnifiedRecord", "Extending", "Control", "Enrol", "Revoke", "BackfillGrant", "KeyOffer", "Reanchor", "Contract",
-    "Header", "Block", "CertifiedBlock", "Tick", "StorageRecord", "Cosignature",
+    "Packet", "UnifiedRecord", "Extending", "Control", "Enrol", "Revoke", "BackfillGrant", "KeyOffer", "Reanchor",
+    "Contract", "Header", "Block", "CertifiedBlock", "Tick", "StorageRecord", "Cosignature",
 }  # fmt: skip
 ALL = pytest.mark.parametrize("described", [schema(name) for name in ids()], ids=list(ids()))
 
