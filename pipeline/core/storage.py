@@ -135,7 +135,8 @@ _OPEN_REASON: Final = {
     OpenProblem.WRONG_COUNT: Mismatch.WRONG_COUNT,
     OpenProblem.WRONG_DIGEST: Mismatch.WRONG_DIGEST,
 }
-_NO_KEY: Final = "no_key"
+NO_KEY: Final = "no_key"
+"""Reason of packets that were not opened."""
 
 
 def read_content(packet: Packet, site: Site, keys: KeyRing) -> Content:
@@ -145,7 +146,7 @@ def read_content(packet: Packet, site: Site, keys: KeyRing) -> Content:
     """
     key = next((key for reader in packet.recipients if (key := keys(reader.key)) is not None), None)
     if key is None:
-        return Content(Status.UNOPENED, _NO_KEY)
+        return Content(Status.UNOPENED, NO_KEY)
     opened = open_packet(packet, key)
     if isinstance(opened, OpenProblem):
         return Content(Status.MISMATCH, _OPEN_REASON[opened])

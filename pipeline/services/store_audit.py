@@ -5,7 +5,7 @@ moment; blocks after its head are not compared. Memory: the chain's state, and a
 """
 
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -18,6 +18,7 @@ from pipeline.core.replica import Extended, assume_signed, extend
 from pipeline.core.row_audit import Row, RowFinding, RowFindings, TableForm
 from pipeline.core.state import ChainState, Head, Site
 from pipeline.core.storage import (
+    NO_KEY,
     Content,
     KeyRing,
     Mismatch,
@@ -179,37 +180,40 @@ class StoreAudit:
 
     def _stored(self, extended: Extended, offset: int, held: dict[str, list[Row]]) -> StoredBlock:
         """Return the block as it should be stored; contents come from the packets or, without a key, from the rows."""
-        contents = [
-            self._content(packet, site, code, held)
-            for code, (packet, site) in zip(_codes(extended), self._admitting.packets(extended), strict=True)
-        ]
+        by_code = {table: _by_code(held[table]) for table in (RECORDS, OPENINGS, VALUES)}
+        contents, unsigned = [], set()
+        for code, (packet, site) in zip(_codes(extended), self._admitting.packets(extended), strict=True):
+            content = read_content(packet, site, self._keys)
+            if content.status is Status.UNOPENED:
+                found = self._without_key(packet, site, *(rows.get(code, []) for rows in by_code.values()))
+                if found is None:
+                    unsigned.add(code)
+                content = found or Content(Status.OK)
+            contents.append(content)
+        self._unsigned(unsigned, held)
         self._report.packets += len(contents)
         self._report.values += sum(len(record.values) for content in contents for record in content.records)
         return StoredBlock(extended, offset, tuple(kpi_records(extended, contents)))
 
-    def _content(self, packet: Packet, site: Site, code: str, held: dict[str, list[Row]]) -> Content:
-        content = read_content(packet, site, self._keys)
-        if content.status is not Status.UNOPENED:
-            return content
-        record, seed = _of(held[RECORDS], code), _of(held[OPENINGS], code)
-        rows = _of(held[VALUES], code)
-        if rows or (seed and record and record[0]["status"] == Status.OK):
-            found = content_of_rows(packet, site, seed[0]["seed"] if seed else b"", rows)
-            if found is None:
-                self._unsigned(code, held)
-            return found or Content(Status.OK)
+    def _without_key(
+        self, packet: Packet, site: Site, record: list[Row], seed: list[Row], values: list[Row]
+    ) -> Content | None:
+        """Return a packet's content as its rows have it, or None where that is not what its site signed."""
+        status = record[0]["status"] if record else Status.UNOPENED
+        if values or (seed and status == Status.OK):
+            return content_of_rows(packet, site, seed[0]["seed"] if seed else b"", values)
         self._report.unverified += 1
-        reason = record[0]["reason"] if record and record[0]["status"] == Status.MISMATCH else ""
-        if reason in set(Mismatch):
-            return Content(Status.MISMATCH, reason, seed[0]["seed"] if seed else b"")
-        return content
+        if status == Status.MISMATCH and record[0]["reason"] in set(Mismatch):
+            return Content(Status.MISMATCH, record[0]["reason"], seed[0]["seed"] if seed else b"")
+        return Content(Status.UNOPENED, NO_KEY)
 
-    def _unsigned(self, code: str, held: dict[str, list[Row]]) -> None:
-        """Note that a packet's values are not those that its site signed, and compare them no further."""
+    def _unsigned(self, codes: Collection[str], held: dict[str, list[Row]]) -> None:
+        """Note packets whose values are not those that their sites signed, and compare these no further."""
         detail = "this packet's rows and its seed in openings do not give the digest that the site signed"
-        self._findings.note(self._snapshot.forms[VALUES], {"tracing_code": code}, (), detail)
-        for table in (VALUES, OPENINGS):
-            held[table] = [row for row in held[table] if row["tracing_code"] != code]
+        for code in sorted(codes):
+            self._findings.note(self._snapshot.forms[VALUES], {"tracing_code": code}, (), detail)
+        for table in (VALUES, OPENINGS) if codes else ():
+            held[table] = [row for row in held[table] if row["tracing_code"] not in codes]
 
     def _look_at_head(self) -> None:
         """Notice when this is the block that the store stands at, and compare what follows from the whole chain."""
@@ -267,8 +271,11 @@ def _codes(extended: Extended) -> list[str]:
     return [str(TracingCode(chain, height, index)) for index in packets]
 
 
-def _of(rows: Sequence[Row], code: str) -> list[Row]:
-    return [row for row in rows if row["tracing_code"] == code]
+def _by_code(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["tracing_code"], []).append(row)
+    return found
 
 
 def _mark(head: Head, name: str) -> Any:
