@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FSCK = "github.com/transparency-dev/tessera/cmd/fsck"
-FSCK_VERSION = "v1.0.4"
+FSCK = "github.com/transparency-dev/tessera", "cmd/fsck", "v1.0.4"
+WITNESS = "filippo.io/torchwood", "cmd/litewitness", "v0.9.0"
 BUILD_TIMEOUT_S = 900
 OLDEST_GO = (1, 24)
 GO_MODULE = "v0.0.1-go1.24.4"
@@ -65,21 +65,37 @@ def fetched_go(old: str, cache: Path) -> str:
 @pytest.fixture(scope="session")
 def fsck() -> Path:
     """The upstream checker of C2SP tiles."""
+    return built(*FSCK)
+
+
+@pytest.fixture(scope="session")
+def litewitness() -> Path:
+    """An upstream witness (C2SP tlog-witness)."""
+    return built(*WITNESS)
+
+
+def built(module: str, package: str, version: str) -> Path:
+    """Return a program of a Go module, built into the cache folder unless it is there."""
     cache = Path(os.environ.get("BKDMS_CACHE") or ROOT / ".cache") / "judges"
-    program = cache / f"fsck-{FSCK_VERSION}"
-    if not program.exists():
-        draft = cache / f"build-{os.getpid()}"
-        draft.mkdir(parents=True)
-        built = subprocess.run(
-            [go_program(cache), "install", f"{FSCK}@{FSCK_VERSION}"],
-            env={**os.environ, "GOBIN": str(draft)},
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-            timeout=BUILD_TIMEOUT_S,
-        )
-        if built.returncode:
-            pytest.fail(f"{FSCK}@{FSCK_VERSION} can't be built: {built.stderr}")
-        (draft / "fsck").replace(program)
-        draft.rmdir()
+    name = package.rpartition("/")[2]
+    program = cache / f"{name}-{version}"
+    if program.exists():
+        return program
+    draft = cache / f"build-{os.getpid()}"
+    draft.mkdir(parents=True)
+    # A module of our own around it, since `go install` also asks for the list of versions, which mirrors may lack.
+    (draft / "go.mod").write_text(f"module judge\n\ngo 1.24\n\nrequire {module} {version}\n")
+    ran = subprocess.run(
+        [go_program(cache), "build", "-mod=mod", "-o", draft / name, f"{module}/{package}"],
+        cwd=draft,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=BUILD_TIMEOUT_S,
+    )
+    if ran.returncode:
+        shutil.rmtree(draft)
+        pytest.fail(f"{module}/{package}@{version} can't be built: {ran.stderr}")
+    (draft / name).replace(program)
+    shutil.rmtree(draft)
     return program

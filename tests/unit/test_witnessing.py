@@ -11,109 +11,43 @@ import pytest
 
 from pipeline.adapters.tile_files import TileFiles
 from pipeline.adapters.witness_client import HttpWitnessClient
-from pipeline.core.checkpoint import Checkpoint, parse_checkpoint
+from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.errors import ConfigError, IntegrityError, TransientError
 from pipeline.core.note import parse_note
 from pipeline.core.policy_file import log_verifier, policy_text
 from pipeline.core.tiles import tiles_of
 from pipeline.core.tlog_policy import TlogPolicy, Witnessed, check_note, parse_policy
 from pipeline.core.witness import MAX_ANSWER_BYTES
-from pipeline.services.exporter import ExportPolicy, ExportWorker
-from pipeline.services.witnessing import Pace
-from tests.support.chain import Chain, MemoryTopic
+from pipeline.services.exporter import ExportPolicy
+from tests.support.chain import MemoryTopic
 from tests.support.tiles import exported_files, exporter
 from tests.support.witness import Answer, HonestWitness, Raw
+from tests.support.witnessing import (
+    PACE,
+    TIMEOUT_S,
+    WitnessCase,
+    export,
+    policy_of,
+    published,
+    size_of,
+    worker,
+)
 from tests.support.world import World
-
-PACE = Pace(between=0.02, longest=2.0, grace=0.05, first_pause=0.02, longest_pause=0.02, patience=0.1)
-TIMEOUT_S = 0.3
-
-
-def policy_of(world: World, *witnesses: HonestWitness, needed: int = 1) -> TlogPolicy:
-    """Return the chain's policy and, of these witnesses, some number."""
-    lines = "".join(witness.line for witness in witnesses)
-    names = " ".join(witness.name for witness in witnesses)
-    chain = policy_text(world.genesis).replace("quorum accounting-nodes\n", "")
-    text = (
-        f"{chain}{lines}group outside {needed} {names}\ngroup all all accounting-nodes outside\nquorum all\n"
-    )
-    policy = parse_policy(text.encode())
-    assert isinstance(policy, TlogPolicy), policy
-    return policy
-
-
-class Case:
-    """A chain of some 300 leaves in six blocks and another history under the same keys."""
-
-    def __init__(self, *, mldsa44: bool = False) -> None:
-        self.chain = self._chain(World(mldsa44=mldsa44), [1])
-        self.other = self._chain(World(mldsa44=mldsa44), [2])
-        self.world = self.chain.world
-        self.log = log_verifier(self.world.genesis)
-
-    @staticmethod
-    def _chain(world: World, values: list[int]) -> Chain:
-        chain = Chain(world)
-        sites = [world.site(i) for i in (1, 2)]
-        chain.enrol(*sites)
-        for _ in range(5):
-            chain.packets(*(site.packet(values) for site in sites for _ in range(30)))
-        return chain
-
-    def topic(self, blocks: int | None = None, chain: Chain | None = None) -> MemoryTopic:
-        topic = MemoryTopic()
-        topic.publish((chain or self.chain).certified[:blocks])
-        return topic
-
-    def size(self, blocks: int) -> int:
-        return self.chain.blocks[blocks - 1].block.header.tree_size
 
 
 @pytest.fixture(scope="module")
-def case() -> Case:
-    return Case()
+def case() -> WitnessCase:
+    return WitnessCase()
 
 
 @pytest.fixture
-async def witness(case: Case) -> AsyncIterator[HonestWitness]:
+async def witness(case: WitnessCase) -> AsyncIterator[HonestWitness]:
     found = HonestWitness(case.log)
     async with found.served():
         yield found
 
 
-def worker(
-    case: Case, folder: Path, topic: MemoryTopic, policy: TlogPolicy, pace: Pace = PACE, finish_s: float = 0.4
-) -> ExportWorker:
-    publishing = ExportPolicy(policy, HttpWitnessClient(TIMEOUT_S), pace, finish_s)
-    return exporter(folder, case.world, topic, publishing=publishing)
-
-
-async def export(made: ExportWorker) -> None:
-    try:
-        await made.finish()
-    finally:
-        await made.close()
-
-
-def published(folder: Path) -> Checkpoint | None:
-    """Return the checkpoint that is published."""
-    files = exported_files(folder)
-    if "checkpoint" not in files:
-        return None
-    note = parse_note(files["checkpoint"])
-    assert not isinstance(note, str)
-    found = parse_checkpoint(note.text)
-    assert isinstance(found, Checkpoint)
-    assert {tile.path for tile in tiles_of(found.size)} <= files.keys()
-    return found
-
-
-def size_of(folder: Path) -> int:
-    found = published(folder)
-    return found.size if found is not None else 0
-
-
-async def stays_unpublished(case: Case, folder: Path, topic: MemoryTopic, policy: TlogPolicy) -> str:
+async def stays_unpublished(case: WitnessCase, folder: Path, topic: MemoryTopic, policy: TlogPolicy) -> str:
     before = exported_files(folder).get("checkpoint")
     with pytest.raises(TransientError) as failed:
         await export(worker(case, folder, topic, policy))
@@ -123,7 +57,7 @@ async def stays_unpublished(case: Case, folder: Path, topic: MemoryTopic, policy
 
 
 async def test_a_checkpoint_is_published_with_the_witness_under_the_policy(
-    case: Case, tmp_path: Path, witness: HonestWitness
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
     policy = policy_of(case.world, witness)
     await export(worker(case, tmp_path, case.topic(), policy))
@@ -135,7 +69,7 @@ async def test_a_checkpoint_is_published_with_the_witness_under_the_policy(
 
 
 async def test_each_larger_tree_is_proven_from_what_the_witness_has(
-    case: Case, tmp_path: Path, witness: HonestWitness
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
     policy = policy_of(case.world, witness)
     for blocks in range(1, 7):
@@ -147,7 +81,7 @@ async def test_each_larger_tree_is_proven_from_what_the_witness_has(
 
 
 async def test_a_running_exporter_remembers_what_the_witness_has(
-    case: Case, tmp_path: Path, witness: HonestWitness
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
     topic = case.topic(2)
     made = worker(case, tmp_path, topic, policy_of(case.world, witness))
@@ -160,7 +94,7 @@ async def test_a_running_exporter_remembers_what_the_witness_has(
 
 
 async def test_a_request_holds_the_signature_of_the_log_alone(tmp_path: Path) -> None:
-    case = Case(mldsa44=True)
+    case = WitnessCase(mldsa44=True)
     witness = HonestWitness(case.log)
     async with witness.served():
         await export(worker(case, tmp_path, case.topic(), policy_of(case.world, witness)))
@@ -172,7 +106,7 @@ async def test_a_request_holds_the_signature_of_the_log_alone(tmp_path: Path) ->
 
 
 async def test_while_a_witness_is_away_tiles_are_written_and_the_checkpoint_stays(
-    case: Case, tmp_path: Path, witness: HonestWitness
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
     policy = policy_of(case.world, witness)
     await export(worker(case, tmp_path, case.topic(1), policy))
@@ -189,7 +123,7 @@ async def test_while_a_witness_is_away_tiles_are_written_and_the_checkpoint_stay
 
 
 async def test_partial_tiles_of_the_old_checkpoint_stay_until_the_new_one_is_published(
-    case: Case, tmp_path: Path, witness: HonestWitness
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
     topic, partials = case.topic(2), f"tile/0/000.p/{case.size(2)}"
     made = worker(case, tmp_path, topic, policy_of(case.world, witness))
@@ -265,7 +199,7 @@ LOG = log_verifier(World().genesis)
     ],
 )
 async def test_a_witness_that_answers_badly_gives_nothing_and_ends_nothing(
-    case: Case, tmp_path: Path, witness: HonestWitness, spoilt: Answer | Raw
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness, spoilt: Answer | Raw
 ) -> None:
     policy = policy_of(case.world, witness)
     witness.spoil = lambda _request: spoilt
@@ -278,7 +212,7 @@ async def test_a_witness_that_answers_badly_gives_nothing_and_ends_nothing(
     assert size_of(tmp_path) == case.size(6)
 
 
-async def test_who_hangs_does_not_hold_up_a_quorum_without_it(case: Case, tmp_path: Path) -> None:
+async def test_who_hangs_does_not_hold_up_a_quorum_without_it(case: WitnessCase, tmp_path: Path) -> None:
     witnesses = [HonestWitness(case.log, f"w{i}.example/witness") for i in (1, 2, 3)]
     witnesses[0].spoil = lambda _request: hang
     async with AsyncExitStack() as stack:
@@ -292,7 +226,7 @@ async def test_who_hangs_does_not_hold_up_a_quorum_without_it(case: Case, tmp_pa
     assert size_of(tmp_path) == case.size(6)
 
 
-async def test_two_of_three_are_not_made_by_one_that_answers_twice(case: Case, tmp_path: Path) -> None:
+async def test_two_of_three_are_not_made_by_one_that_answers_twice(case: WitnessCase, tmp_path: Path) -> None:
     witnesses = [HonestWitness(case.log, f"w{i}.example/witness") for i in (1, 2, 3)]
     async with witnesses[0].served():
         for found in witnesses[1:]:
@@ -300,7 +234,7 @@ async def test_two_of_three_are_not_made_by_one_that_answers_twice(case: Case, t
         await stays_unpublished(case, tmp_path, case.topic(), policy_of(case.world, *witnesses, needed=2))
 
 
-async def witness_of_other_history(case: Case, folder: Path, blocks: int) -> HonestWitness:
+async def witness_of_other_history(case: WitnessCase, folder: Path, blocks: int) -> HonestWitness:
     """Return a witness that cosigned another history of the same log."""
     found = HonestWitness(case.log)
     async with found.served():
@@ -313,7 +247,7 @@ async def witness_of_other_history(case: Case, folder: Path, blocks: int) -> Hon
 @pytest.mark.parametrize("seen", [3, 6], ids=["smaller", "same size"])
 @pytest.mark.parametrize("spoilt", [None, Answer(409), Answer(422)], ids=["honest", "409", "422"])
 async def test_a_reported_fork_stops_publication_and_leaves_the_old_checkpoint(
-    case: Case, tmp_path: Path, seen: int, spoilt: Answer | None
+    case: WitnessCase, tmp_path: Path, seen: int, spoilt: Answer | None
 ) -> None:
     forked = await witness_of_other_history(case, tmp_path / "other", seen)
     second = HonestWitness(case.log, "w2.example/witness")
@@ -331,7 +265,7 @@ async def test_a_reported_fork_stops_publication_and_leaves_the_old_checkpoint(
 
 
 async def test_who_reported_a_fork_holds_up_later_starts_until_it_cosigns_or_is_dropped(
-    case: Case, tmp_path: Path
+    case: WitnessCase, tmp_path: Path
 ) -> None:
     forked = await witness_of_other_history(case, tmp_path / "other", 3)
     second = HonestWitness(case.log, "w2.example/witness")
@@ -352,7 +286,7 @@ async def test_who_reported_a_fork_holds_up_later_starts_until_it_cosigns_or_is_
         assert size_of(folder) == case.size(6)
 
 
-async def test_a_policy_without_the_accuser_publishes(case: Case, tmp_path: Path) -> None:
+async def test_a_policy_without_the_accuser_publishes(case: WitnessCase, tmp_path: Path) -> None:
     forked = await witness_of_other_history(case, tmp_path / "other", 3)
     second = HonestWitness(case.log, "w2.example/witness")
     folder = tmp_path / "log"
@@ -363,7 +297,9 @@ async def test_a_policy_without_the_accuser_publishes(case: Case, tmp_path: Path
     assert size_of(folder) == case.size(6)
 
 
-async def test_a_fork_told_after_the_quorum_stops_the_next_checkpoint(case: Case, tmp_path: Path) -> None:
+async def test_a_fork_told_after_the_quorum_stops_the_next_checkpoint(
+    case: WitnessCase, tmp_path: Path
+) -> None:
     forked = await witness_of_other_history(case, tmp_path / "other", 1)
     second, told = HonestWitness(case.log, "w2.example/witness"), asyncio.Event()
 
@@ -389,7 +325,7 @@ async def test_a_fork_told_after_the_quorum_stops_the_next_checkpoint(case: Case
 
 
 async def test_a_log_rolled_back_stops_publication_and_leaves_the_old_checkpoint(
-    case: Case, tmp_path: Path, witness: HonestWitness
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
     policy = policy_of(case.world, witness)
     await export(worker(case, tmp_path / "whole", case.topic(), policy))
@@ -408,7 +344,7 @@ async def test_a_log_rolled_back_stops_publication_and_leaves_the_old_checkpoint
 
 
 async def test_a_larger_tree_at_a_witness_is_no_alarm_while_blocks_are_still_to_be_read(
-    case: Case, tmp_path: Path, witness: HonestWitness
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
     policy = policy_of(case.world, witness)
     await export(worker(case, tmp_path / "whole", case.topic(), policy))
@@ -422,7 +358,7 @@ async def test_a_larger_tree_at_a_witness_is_no_alarm_while_blocks_are_still_to_
     assert size_of(tmp_path / "log") == case.size(6)
 
 
-async def test_damaged_tiles_are_no_fork(case: Case, tmp_path: Path, witness: HonestWitness) -> None:
+async def test_damaged_tiles_are_no_fork(case: WitnessCase, tmp_path: Path, witness: HonestWitness) -> None:
     policy = policy_of(case.world, witness)
     await export(worker(case, tmp_path, case.topic(2), policy))
     gone = HonestWitness(case.log, "w2.example/witness")
@@ -439,7 +375,7 @@ async def test_damaged_tiles_are_no_fork(case: Case, tmp_path: Path, witness: Ho
     assert witness.size == case.size(2)
 
 
-async def test_a_missing_tile_is_named(case: Case, tmp_path: Path, witness: HonestWitness) -> None:
+async def test_a_missing_tile_is_named(case: WitnessCase, tmp_path: Path, witness: HonestWitness) -> None:
     policy = policy_of(case.world, witness)
     await export(worker(case, tmp_path, case.topic(2), policy))
     gone = HonestWitness(case.log, "w2.example/witness")
@@ -452,7 +388,7 @@ async def test_a_missing_tile_is_named(case: Case, tmp_path: Path, witness: Hone
 
 
 async def test_an_export_without_witnesses_gets_them_when_a_policy_is_set(
-    case: Case, tmp_path: Path, witness: HonestWitness
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
     plain = exporter(tmp_path, case.world, case.topic())
     await export(plain)
@@ -478,7 +414,7 @@ class FailingFiles(TileFiles):
 
 
 async def test_a_checkpoint_that_could_not_be_written_is_written_later(
-    case: Case, tmp_path: Path, witness: HonestWitness
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
     policy = policy_of(case.world, witness)
     publishing = ExportPolicy(policy, HttpWitnessClient(TIMEOUT_S), PACE)
@@ -490,7 +426,7 @@ async def test_a_checkpoint_that_could_not_be_written_is_written_later(
     assert size_of(tmp_path) == case.size(6)
 
 
-async def test_a_policy_that_the_nodes_meet_asks_nobody(case: Case, tmp_path: Path) -> None:
+async def test_a_policy_that_the_nodes_meet_asks_nobody(case: WitnessCase, tmp_path: Path) -> None:
     policy = parse_policy(policy_text(case.world.genesis).encode())
     assert isinstance(policy, TlogPolicy)
     await export(worker(case, tmp_path, case.topic(), policy))
@@ -509,7 +445,7 @@ async def test_a_policy_that_the_nodes_meet_asks_nobody(case: Case, tmp_path: Pa
     ],
 )
 def test_a_policy_that_can_not_be_met_is_a_mistake_of_the_user(
-    case: Case, tmp_path: Path, address: str, problem: str
+    case: WitnessCase, tmp_path: Path, address: str, problem: str
 ) -> None:
     policy = policy_of(case.world, HonestWitness(case.log, url=address))
     with pytest.raises(ConfigError, match=problem) as refused:
@@ -517,7 +453,7 @@ def test_a_policy_that_can_not_be_met_is_a_mistake_of_the_user(
     assert refused.value.code == "policy"
 
 
-def test_the_policy_of_another_log_is_a_mistake_of_the_user(case: Case, tmp_path: Path) -> None:
+def test_the_policy_of_another_log_is_a_mistake_of_the_user(case: WitnessCase, tmp_path: Path) -> None:
     policy = policy_of(World(topic="kpi.other.v1"), HonestWitness(case.log, url="https://w1.example/"))
     with pytest.raises(ConfigError, match="does not list the log"):
         worker(case, tmp_path, case.topic(), policy)
