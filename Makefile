@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults judges lint up down clean
+.PHONY: help setup demo test faults judges fuzz lint up down clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -23,6 +23,9 @@ faults: setup ## Kill every part in whole runs: nothing may be lost, doubled, al
 
 judges: setup ## Let programs of others, built with Go, judge what we export
 	$(BIN)/pytest -m judges tests/judges
+
+fuzz: setup ## Try all readers on damaged and made-up bytes, guided by coverage, for some minutes
+	$(BIN)/python -m tests.fuzz --seconds 12
 
 lint: setup
 	$(BIN)/ruff check .

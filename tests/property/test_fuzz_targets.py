@@ -1,0 +1,67 @@
+"""Whatever becomes of genuine bytes on the way, every reader of them keeps what its fuzz target promises."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzz.target import Target
+from tests.fuzz.targets import TARGETS
+
+PIECES = (
+    b"\0",
+    b"\xff",
+    b"\n",
+    b" ",
+    b"+",
+    b"=",
+    b"A",
+    b"0",
+    b"9" * 20,
+    b"\x80\x80\0",
+    "\u2014".encode(),
+    b"null",
+    b"[" * 50,
+)
+
+
+@st.composite
+def changed(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
+    """Return genuine bytes with a few bits, pieces or lines changed, moved, doubled or cut."""
+    data = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, max(0, len(data) - 1)))
+        match draw(st.sampled_from(["flip", "cut", "piece", "drop", "line", "splice"])):
+            case "flip" if data:
+                data[at] ^= 1 << draw(st.integers(0, 7))
+            case "cut":
+                del data[at:]
+            case "piece":
+                data[at:at] = draw(st.sampled_from(PIECES) | st.binary(max_size=12))
+            case "drop":
+                del data[at : at + draw(st.integers(1, 40))]
+            case "line":
+                data = bytearray(b"\n".join(draw(st.permutations(bytes(data).split(b"\n")[:12]))))
+            case _:
+                other = draw(st.sampled_from(seeds))
+                data[at:] = other[draw(st.integers(0, len(other))) :]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_genuine_bytes_are_accepted(target: Target) -> None:
+    for seed in target.seeds():
+        assert target.check(seed)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+def test_changed_bytes_are_refused_or_as_good_as_genuine(target: Target, data: st.DataObject) -> None:
+    target.check(data.draw(changed(target.seeds())))
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+@settings(max_examples=30)
+@given(data=st.binary(max_size=200))
+def test_any_bytes_are_judged(target: Target, data: bytes) -> None:
+    target.check(data)
