@@ -1,13 +1,23 @@
 """Policy files of C2SP tlog-policy: which are read, and which notes they accept."""
 
 import json
+from base64 import b64encode
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from pipeline.core.checkpoint import Checkpoint
-from pipeline.core.note import VerifierKey, parse_verifier_key
+from pipeline.core.checkpoint import Checkpoint, sign_as_log
+from pipeline.core.note import (
+    COSIGNATURE_V1,
+    MLDSA44,
+    Note,
+    VerifierKey,
+    format_note,
+    key_id,
+    parse_note,
+    parse_verifier_key,
+)
 from pipeline.core.policy_file import policy_text
 from pipeline.core.tlog_policy import (
     MAX_OF_EACH,
@@ -174,6 +184,46 @@ def test_a_note_that_is_no_checkpoint_is_refused() -> None:
     data = body + "\n" + plain.line(ORIGIN, 1, made.LOG_SEED, body.encode())
     assert refusal(policy, data.encode()) is PolicyReason.BAD_CHECKPOINT
     assert refusal(policy, b"") is PolicyReason.BAD_NOTE
+
+
+def one_of(world: World, algorithm: int, nodes: int) -> bytes:
+    """Return a certificate of some nodes with their keys of one kind alone."""
+    checkpoint = Checkpoint(world.genesis.origin, 1, bytes(range(32)))
+    kept = {(k.name, k.key_id) for k in world.genesis.policy.nodes if k.algorithm == algorithm}
+    whole = parse_note(world.certificate(checkpoint, [f"node-{number}" for number in range(nodes)]))
+    assert isinstance(whole, Note)
+    lines = [line for line in whole.signatures if (line.name, line.key_id) in kept]
+    assert len(lines) == nodes
+    return format_note(whole.text, [sign_as_log(checkpoint, world.log_signer), *lines])
+
+
+@pytest.mark.parametrize("algorithm", [COSIGNATURE_V1, MLDSA44])
+def test_any_key_of_a_node_is_its_voice(algorithm: int) -> None:
+    world = World(mldsa44=True)
+    policy = parse_policy(policy_text(world.genesis).encode())
+    assert isinstance(policy, TlogPolicy)
+    assert isinstance(check_note(policy, one_of(world, algorithm, 3)), Witnessed)
+    assert refusal(policy, one_of(world, algorithm, 2)) is PolicyReason.NO_QUORUM
+
+
+def test_two_keys_of_a_node_are_one_voice() -> None:
+    world = World(mldsa44=True)
+    policy = parse_policy(policy_text(world.genesis).encode())
+    assert isinstance(policy, TlogPolicy)
+    checkpoint = Checkpoint(world.genesis.origin, 1, bytes(range(32)))
+    note = parse_note(world.certificate(checkpoint, ["node-0", "node-1"]))
+    assert isinstance(note, Note)
+    assert len(note.signatures) == 4
+    signed = format_note(note.text, [sign_as_log(checkpoint, world.log_signer), *note.signatures])
+    assert refusal(policy, signed) is PolicyReason.NO_QUORUM
+
+
+def test_a_post_quantum_key_of_another_length_is_refused() -> None:
+    public = bytes(32)
+    encoded = f"w+{key_id('w', MLDSA44, public).hex()}+{b64encode(bytes([MLDSA44]) + public).decode()}"
+    problem = parse_policy(f"witness w {encoded}\nquorum w\n".encode())
+    assert isinstance(problem, PolicyFileProblem)
+    assert problem.line == 1
 
 
 def test_the_policy_of_a_chain_accepts_what_its_nodes_certify() -> None:

@@ -13,6 +13,7 @@ from pipeline.adapters.tile_files import TileFiles
 from pipeline.adapters.witness_client import HttpWitnessClient
 from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.errors import ConfigError, IntegrityError, TransientError
+from pipeline.core.merkle import EMPTY_ROOT
 from pipeline.core.note import parse_note
 from pipeline.core.policy_file import log_verifier, policy_text
 from pipeline.core.tiles import tiles_of
@@ -33,6 +34,7 @@ from tests.support.witnessing import (
     worker,
 )
 from tests.support.world import World
+from tests.unit.test_exporter import CrashError, CrashingFiles
 
 
 @pytest.fixture(scope="module")
@@ -424,6 +426,29 @@ async def test_a_checkpoint_that_could_not_be_written_is_written_later(
             await made.finish()
     await export(made)
     assert size_of(tmp_path) == case.size(6)
+
+
+async def test_a_crash_at_any_write_leaves_what_the_policy_accepts_and_goes_on(
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
+) -> None:
+    policy, crashes, done = policy_of(case.world, witness), 0, False
+    while not done:
+        folder = tmp_path / str(crashes)
+        witness.size, witness.root = 0, EMPTY_ROOT
+        await export(worker(case, folder, case.topic(2), policy))
+        publishing = ExportPolicy(policy, HttpWitnessClient(TIMEOUT_S), PACE)
+        crashing = CrashingFiles(folder, crashes)
+        made = exporter(folder, case.world, case.topic(), crashing, publishing)
+        try:
+            await export(made)
+            done = True
+        except CrashError:
+            crashes += 1
+        assert size_of(folder) in (case.size(2), case.size(6))
+        assert isinstance(check_note(policy, exported_files(folder)["checkpoint"]), Witnessed)
+        await export(worker(case, folder, case.topic(), policy))
+        assert size_of(folder) == case.size(6)
+    assert crashes > 6
 
 
 async def test_a_policy_that_the_nodes_meet_asks_nobody(case: WitnessCase, tmp_path: Path) -> None:
