@@ -37,6 +37,7 @@ COMMANDS = {
     "verify": LazyEntry(f"{_HERE}.audit", "Audit a whole chain and name the first thing that is wrong."),
     "export": LazyEntry(f"{_HERE}.export", "Write the ledger for outsiders: tiles, or a file of blocks."),
     "ledger": LazyEntry(f"{_HERE}.ledger", "After disasters: rebuild what was lost or damaged."),
+    "bench": LazyEntry(f"{_HERE}.bench", "Measure this machine: proofs, stages, memory."),
     "trace": LazyEntry(f"{_HERE}.audit", "Show where a value came from, by its tracing code."),
     "prove": LazyEntry(f"{_HERE}.prove", "Write a portable proof of a packet, with chosen records or none."),
     "check-proof": LazyEntry(f"{_HERE}.proof", "Check such a proof offline, with a policy file and no more."),

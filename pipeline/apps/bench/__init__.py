@@ -1,0 +1,1 @@
+"""Benchmarks: a made-up chain with real signatures, and what each measurement does with it."""

@@ -1,0 +1,120 @@
+"""A made-up chain is a real one but for what is sealed in it, and each measurement does what it says on a small one."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.apps.bench.chain_maker import BenchChain, open_chain
+from pipeline.apps.bench.export import kept_tiles, measure_export
+from pipeline.apps.bench.figures import spread
+from pipeline.apps.bench.packets import BenchSite
+from pipeline.apps.bench.plan import (
+    MODULE,
+    BenchPlan,
+    platform_key,
+    sample_record,
+    secret,
+    site_name,
+    site_signer,
+)
+from pipeline.apps.bench.proofs import measure_proofs
+from pipeline.apps.cli.root import app
+from pipeline.core.packet import PacketDraft, parse_packet, seal_packet
+from pipeline.core.record import encode_record
+from pipeline.core.replica import Extended, extend
+from pipeline.core.sealing import Suite
+from pipeline.core.state import START, ChainState
+
+SMALL = BenchPlan(900, sites=3)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture(scope="module")
+def chain(data: Path) -> BenchChain:
+    return open_chain(data, SMALL)
+
+
+@pytest.mark.parametrize("suite", Suite)
+@pytest.mark.parametrize("values", [1, 7])
+def test_a_made_up_packet_is_as_long_as_a_real_one(suite: Suite, values: int) -> None:
+    plan, chain_hash = BenchPlan(10, suite, values), secret("chain")
+    made_up = BenchSite(1, plan, chain_hash, START).packet(0)
+    parsed = parse_packet(made_up)
+    assert not isinstance(parsed, int)
+    time_ms = parsed.collected_from
+    draft = PacketDraft(chain_hash, site_name(1), MODULE, 1, START.last_id, time_ms, time_ms, suite)
+    records = [encode_record(sample_record(site_name(1)))] * values
+    reader = platform_key(1, suite).public
+    signer = site_signer(1, suite)
+    real = seal_packet(draft, records, [reader], signer, seed=secret("seed"), content_key=secret("key"))
+    assert len(made_up) == len(real)
+
+
+def test_every_block_extends_the_chain_with_all_signatures_checked(chain: BenchChain) -> None:
+    state = ChainState(chain.genesis)
+    packets = 0
+    for certified in chain.blocks():
+        extended = extend(state, certified)
+        assert isinstance(extended, Extended)
+        packets += len(extended.admitted) if extended.block.header.height > 1 else 0
+    assert state.head.height == chain.block_count
+    assert packets == SMALL.entries
+
+
+def test_a_longer_chain_goes_on_from_a_shorter_one(data: Path, chain: BenchChain) -> None:
+    before = list(chain.blocks())
+    longer = open_chain(data, BenchPlan(SMALL.entries + SMALL.block_entries, sites=SMALL.sites))
+    after = list(longer.blocks())
+    assert len(after) == len(before) + 1
+    assert after[: len(before) - 1] == before[:-1]
+    state = ChainState(longer.genesis)
+    assert all(isinstance(extend(state, certified), Extended) for certified in after)
+
+
+def test_the_exporter_is_measured_to_the_last_leaf(chain: BenchChain) -> None:
+    seen: list[int] = []
+    figures = measure_export(chain, seen.append)
+    assert figures["leaves"] >= SMALL.entries + chain.block_count
+    assert sum(seen) == chain.block_count
+    assert figures["entries_per_second"] > 0
+
+
+def test_proofs_are_measured_from_kept_tiles(chain: BenchChain) -> None:
+    tiles = kept_tiles(chain, lambda _: None)
+    made = (tiles / "checkpoint").stat().st_mtime_ns
+    assert kept_tiles(chain, lambda _: None) == tiles
+    assert (tiles / "checkpoint").stat().st_mtime_ns == made
+    figures = measure_proofs(chain, tiles, 5, lambda _: None)
+    assert figures["samples"] == 5
+    assert figures["proof_ms"]["median"] > 0
+
+
+def test_the_spread_of_values() -> None:
+    figures = spread([float(n) for n in range(1, 201)])
+    assert figures == {"median": 100.5, "p99": 199.0, "max": 200.0, "mean": 100.5}
+
+
+def test_the_command_gives_figures_chain_and_machine_as_json(data: Path, chain: BenchChain) -> None:
+    arguments = [
+        "bench",
+        "stage",
+        "export",
+        "--entries",
+        "400",
+        "--suite",
+        "light",
+        "--data",
+        str(data),
+        "--json",
+    ]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert set(document) == {"figures", "chain", "machine"}
+    assert document["chain"]["suite"] == "light"
