@@ -96,9 +96,10 @@ def registration_problem(state: ChainState, packet: Packet, time_ms: int) -> Out
         return problem
     # A suite promises its key agreement: a packet that says xwing is not sealed to a classical key alone.
     wanted = SEALING_ALGORITHM[packet.suite]
-    offers = state.tables.offers.get(packet.site, ())
-    offered = {offer.key.fingerprint for offer in offers if offer.key.algorithm is wanted}
-    return None if any(r.key in offered for r in packet.recipients) else Outcome.UNKNOWN_RECIPIENT
+    for offer in state.tables.offers.get(packet.site, ()):
+        if offer.key.algorithm is wanted and packet.is_sealed_to(offer.key.fingerprint):
+            return None
+    return Outcome.UNKNOWN_RECIPIENT
 
 
 def site_problem(

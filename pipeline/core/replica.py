@@ -4,16 +4,16 @@ Every consumer of blocks goes through ``extend``: start-up of a node, platform, 
 A block that fails leaves the state as it was.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from pipeline.core.admission import SignatureCheck, enact, is_signed, judge
+from pipeline.core.admission import Parsed, SignatureCheck, enact, is_signed, judge
 from pipeline.core.block import HEADER_VERSION, Block, Entry, Kind, parse_certified
 from pipeline.core.control import Control, Reanchor, parse_control
-from pipeline.core.derive import entries_root
 from pipeline.core.keys import PublicKey
+from pipeline.core.merkle import root_of
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import Packet, parse_packet
 from pipeline.core.quorum import CertificateProblem, check_certificate
@@ -75,12 +75,12 @@ def extend(state: ChainState, data: bytes, check: SignatureCheck = is_signed) ->
     if parsed is None:
         return BlockProblem(BlockReason.MALFORMED, 0, f"{len(data)} bytes are no certified block")
     block, certificate = parsed
-    problem = _header_problem(state, block)
+    problem = header_problem(state, block)
     if problem is not None:
         halting = problem.reason in (BlockReason.GAP, BlockReason.UPGRADE)
         return problem if not halting else _if_certified(state, block, certificate, problem)
     offset = state.head.chain_bytes
-    admitted = _admit_all(state, block, check)
+    admitted = admit_all(state, block, map(parse_entry, block.entries), check)
     if isinstance(admitted, BlockProblem):
         state.undo()
         return admitted
@@ -95,6 +95,22 @@ def extend(state: ChainState, data: bytes, check: SignatureCheck = is_signed) ->
         return BlockProblem(BlockReason.CERTIFICATE, block.header.height, "checkpoint is of another tree")
     first = min(certified.timestamps)
     return Extended(block, certificate, admitted, state.take_changes(), offset, first)
+
+
+def extend_uncertified(
+    state: ChainState, block: Block, check: SignatureCheck = is_signed
+) -> Extended | BlockProblem:
+    """Extend ``state`` by a block for whose tree a later certificate has to vouch; its own stays empty. Total."""
+    problem = header_problem(state, block)
+    if problem is not None:
+        return problem
+    offset = state.head.chain_bytes
+    admitted = admit_all(state, block, map(parse_entry, block.entries), check)
+    if isinstance(admitted, BlockProblem):
+        state.undo()
+        return admitted
+    state.seal(block)
+    return Extended(block, b"", admitted, state.take_changes(), offset, 0)
 
 
 def _if_certified(state: ChainState, block: Block, certificate: bytes, problem: BlockProblem) -> BlockProblem:
@@ -116,7 +132,8 @@ def _if_certified(state: ChainState, block: Block, certificate: bytes, problem: 
     return problem
 
 
-def _header_problem(state: ChainState, block: Block) -> BlockProblem | None:
+def header_problem(state: ChainState, block: Block) -> BlockProblem | None:
+    """Return what in a header does not follow from the chain so far, its contract and the entries."""
     header, head, genesis = block.header, state.head, state.genesis
     height = header.height
 
@@ -148,7 +165,7 @@ def _header_problem(state: ChainState, block: Block) -> BlockProblem | None:
     tree: list[tuple[str, Callable[[], bool]]] = [
         ("first_index", lambda: header.first_index == head.frontier.size),
         ("entry_count", lambda: header.entry_count == len(block.entries) > 0),
-        ("entries_root", lambda: header.entries_root == entries_root(block.entries)),
+        ("entries_root", lambda: header.entries_root == root_of(block.leaf_hashes[:-1])),
     ]
     for name, holds in tree:
         if not holds():
@@ -179,10 +196,12 @@ def _is_source(state: ChainState, block: Block) -> bool:
     return all(low < high for low, high in pairwise(offsets))
 
 
-def _admit_all(state: ChainState, block: Block, check: SignatureCheck) -> tuple[Admitted, ...] | BlockProblem:
+def admit_all(
+    state: ChainState, block: Block, found: Iterable[Parsed], check: SignatureCheck
+) -> tuple[Admitted, ...] | BlockProblem:
+    """Judge and enact what was ``found`` in the entries, one after the other; the caller undoes it on a problem."""
     admitted: list[Admitted] = []
-    for index, entry in enumerate(block.entries):
-        parsed = parse_entry(entry)
+    for index, (entry, parsed) in enumerate(zip(block.entries, found, strict=True)):
         if isinstance(parsed, Outcome):
             return BlockProblem(BlockReason.ENTRY, block.header.height, f"entry {index}: {parsed.label}")
         opens_block = index == 0 and block.header.source.incarnation != state.head.incarnation

@@ -103,6 +103,11 @@ class ChainState:
         self._journal: list[tuple[str, Hashable, object]] = []
         self._head_before = self.head
 
+    def copy(self) -> "ChainState":
+        """Return a state that goes its own way from here."""
+        tables = Tables(**{name: dict(getattr(self.tables, name)) for name in Tables.__slots__})
+        return ChainState(self.genesis, tables, self.head)
+
     def put(self, table: str, key: Hashable, value: object) -> None:
         """Set one row of a table of ``Tables``."""
         rows: dict[Any, Any] = getattr(self.tables, table)
@@ -127,12 +132,23 @@ class ChainState:
 
     def take_changes(self) -> Changes:
         """Return what changed since the last call and forget how to undo it."""
+        changes = Changes(self.changed(), self.head)
+        self._journal.clear()
+        self._head_before = self.head
+        return changes
+
+    def changed(self) -> Tables:
+        """Return the rows that changed since the last ``take_changes``, as they are now."""
         tables = Tables()
         for name, key, _ in self._journal:
             getattr(tables, name)[key] = getattr(self.tables, name)[key]
-        self._journal.clear()
-        self._head_before = self.head
-        return Changes(tables, self.head)
+        return tables
+
+    def adopt(self, changes: Changes) -> None:
+        """Go on to where a block leads whose changes were found elsewhere; nothing waits to be undone."""
+        for name in Tables.__slots__:
+            getattr(self.tables, name).update(getattr(changes.tables, name))
+        self.head = self._head_before = changes.head
 
     def undo(self) -> None:
         """Go back to the state at the last ``take_changes``."""

@@ -1,264 +1,279 @@
 """Audit of a whole chain from its genesis: every link, root, certificate, signature and admission again.
 
 Reads what it is given and believes nothing; names the first bad bytes. Without an older checkpoint it can't know
-whether all keys together rewrote history; its report says so.
+whether all keys together rewrote history; its report says so. With helpers, blocks are surveyed on all cores and
+joined in order; what does not join is judged in full, so that the result is the same without them.
 """
 
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
 
-from pipeline.core import avro
-from pipeline.core.block import CERTIFIED_BLOCK, parse_certified
+from pipeline.core.anchor import Anchor
+from pipeline.core.anchor_check import AnchorCheck
+from pipeline.core.block import LogSource, parse_certified
 from pipeline.core.damage import Damage, locate_damage
 from pipeline.core.errors import IntegrityError
 from pipeline.core.genesis import Genesis
-from pipeline.core.packet import Packet
-from pipeline.core.replica import BlockReason, Extended, extend
-from pipeline.core.state import ChainState, Tables
-from pipeline.ports import PartitionReader
+from pipeline.core.leaf_damage import locate_leaf_damage
+from pipeline.core.leaves import block_of_leaves
+from pipeline.core.replica import BlockProblem, BlockReason, Extended, extend, extend_uncertified
+from pipeline.core.state import ChainState
+from pipeline.core.survey import join
+from pipeline.services.audit_progress import AuditProgress, AuditStore, RootsInMemory
+from pipeline.services.audit_report import AuditReport, Finding, Source, WrongError, misplaced_leaf
 from pipeline.services.certificate_watch import CertificateWatch
 from pipeline.services.follower import in_thread
-from pipeline.services.signature_pool import DeferredChecks
+from pipeline.services.good_block import GoodBlock, is_placed, of_extended, of_survey
+from pipeline.services.log_audit import LogStart
+from pipeline.services.survey_pool import SurveyPool
 
-_FETCH_TIMEOUT_MS: Final = 2000
-_MAX_LISTED: Final = 100
-WINDOW_BLOCKS: Final = 32
-_NOT_EXCLUDED: Final = (
-    "a history rewritten by a quorum of nodes together can't be excluded without an older checkpoint"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One encoded certified block as found: its name for people, its bytes, None where they are no block's record.
-
-    ``height`` is what the place says it is (a file's name); 0 where the place does not say.
-    """
-
-    name: str
-    data: bytes | None
-    height: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is wrong first: source, height expected there, reason, and the bytes in the source where they are known."""
-
-    source: str
-    height: int
-    reason: str
-    detail: str
-    damage: Damage | None = None
-
-    def __str__(self) -> str:
-        where = f" ({self.damage})" if self.damage is not None else ""
-        return f"{self.source}: block {self.height}: {self.reason}: {self.detail}{where}"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the finding as a JSON value."""
-        damage = self.damage
-        found = {"source": self.source, "height": self.height, "reason": self.reason, "detail": self.detail}
-        if damage is None:
-            return found
-        return found | {
-            "entry": damage.entry,
-            "field": damage.field,
-            "first_byte": damage.start,
-            "last_byte": damage.end - 1,
-            "damage": damage.detail,
-        }
-
-
-@dataclass(slots=True)
-class AuditReport:
-    """What an audit saw; ``finding`` is None for a good chain, ``skipped`` the first records that are no block."""
-
-    blocks: int = 0
-    packets: int = 0
-    controls: int = 0
-    signatures: int = 0
-    repeats: int = 0
-    skipped_count: int = 0
-    height: int = 0
-    tree_size: int = 0
-    root: bytes = b""
-    block_hash: bytes = b""
-    chain_bytes: int = 0
-    skipped: list[Finding] = field(default_factory=list)
-    finding: Finding | None = None
-
-    @property
-    def is_good(self) -> bool:
-        """Whether nothing wrong was found."""
-        return self.finding is None
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as a JSON value."""
-        return {
-            "audit_ok": self.is_good,
-            "problem": None if self.finding is None else str(self.finding),
-            "blocks": self.blocks,
-            "packets": self.packets,
-            "controls": self.controls,
-            "signatures": self.signatures,
-            "height": self.height,
-            "tree_size": self.tree_size,
-            "root": self.root.hex(),
-            "block_hash": self.block_hash.hex(),
-            "chain_bytes": self.chain_bytes,
-            "repeats": self.repeats,
-            "skipped_records": self.skipped_count,
-            "skipped": [item.as_json() for item in self.skipped],
-            "finding": None if self.finding is None else self.finding.as_json(),
-            "not_excluded": _NOT_EXCLUDED,
-        }
+OnBlock = Callable[[bytes, int], None]
+"""Hears of each good block with a certificate, in order: its encoding, and its position in its source."""
 
 
 class Auditor:
     """Audits one chain. ``strict`` takes any source that is not the next block for a finding, as in a folder.
 
     Otherwise (a topic) repeats are fine, and what is no block of the chain is listed and matters only where no good
-    block of that height follows. Signatures are checked on the pool's threads.
+    block of that height follows. ``pool`` surveys blocks ahead on its helpers; the caller ends it. ``anchors`` are
+    older statements that the chain is held against. ``store`` is asked where an earlier audit stopped, and keeps how
+    far this one came. With ``log_first``, the first offset that the chain log still holds, ``log_start`` becomes the
+    point from which blocks can be derived again.
     """
 
-    def __init__(self, genesis: Genesis, pool: ThreadPoolExecutor, *, strict: bool) -> None:
-        self._deferred = DeferredChecks(pool)
+    def __init__(
+        self,
+        genesis: Genesis,
+        *,
+        strict: bool,
+        pool: SurveyPool | None = None,
+        anchors: Sequence[Anchor] = (),
+        store: AuditStore | None = None,
+        on_block: OnBlock | None = None,
+        log_first: int | None = None,
+    ) -> None:
         self._strict = strict
+        self._pool = pool
+        self._anchors = AnchorCheck(anchors)
+        self._on_block = on_block
+        self._log_first = log_first
+        self._pending: deque[tuple[Source, int]] = deque()
         self._state = ChainState(genesis)
-        self._roots: dict[int, bytes] = {}
-        self._watch = CertificateWatch(genesis, self._roots.get)
         self._open: Finding | None = None
         self.report = AuditReport()
+        self.position = 0
+        self.settled = 0
+        self.log_start: LogStart | None = None
+        kept = store or RootsInMemory()
+        self._progress = AuditProgress(kept)
+        self._watch = CertificateWatch(genesis, kept.root_of_size)
+        self._go_on_from(kept)
+        if pool is not None:
+            pool.begin(self._state.tables)
+
+    @property
+    def state(self) -> ChainState:
+        """The state after the last good block; not to be changed."""
+        return self._state
 
     def take(self, sources: Sequence[Source]) -> bool:
-        """Audit the next sources, in order; return whether to go on."""
-        before = _copy(self._state)
-        extended: list[Extended] = []
+        """Audit the next sources, in order, some perhaps later; return whether to go on."""
         for source in sources:
-            result = extend(self._state, source.data or b"", self._deferred.check)
-            if not isinstance(result, Extended):
-                break
-            extended.append(result)
-        if not self._deferred.settle():
-            # Some signature is bad: go back and find out which, one after the other.
-            self._state, extended = before, []
-        try:
-            for result in extended:
-                self._grow(result)
-            return all(self._one(source) for source in sources[len(extended) :])
-        except IntegrityError as error:
-            self.report.finding = Finding("certificates", self.report.height, error.code, str(error))
-            return False
+            if self._pool is None:
+                self.settled += 1
+                if not self._judge(source):
+                    return False
+                continue
+            while self._pool.room <= 0:
+                if not self._settle(self._pool):
+                    return False
+            self._pending.append((source, self._pool.submit(source.data or b"")))
+        return True
 
     def finish(self) -> AuditReport:
-        """Return the report after the last source."""
+        """Audit what waits still, and return the report after the last source."""
         report = self.report
+        while self._pending and self._pool is not None and report.finding is None:
+            self._settle(self._pool)
         if report.finding is None:
             report.finding = self._open
         if report.finding is None and self._watch.ahead is not None:
             detail = f"the blocks end before the tree of {self._watch.ahead} leaves that the nodes certified"
             report.finding = Finding("end", report.height + 1, "block_gap", detail)
+        report.anchors = self._anchors.report()
         return report
 
-    def _one(self, source: Source) -> bool:
+    def save(self) -> None:
+        """Keep how far the audit has come, after the last good block.
+
+        Raises:
+            TransientError: the disk refuses.
+        """
+        document = self.report.progress() | {
+            "ahead": [[size, root.hex()] for size, root in self._watch.claims.items()]
+        }
+        self._progress.save(document, time.monotonic())
+        self._watch.stored()
+
+    def _go_on_from(self, store: AuditStore) -> None:
+        point = store.load()
+        if point is None:
+            return
+        self._state, self.position, report = point
+        self.report.go_on_from(report)
+        self._note_head()
+        self.report.resumed_after = self.report.height
+        self._watch.expect({size: bytes.fromhex(root) for size, root in report["ahead"]})
+
+    def _settle(self, pool: SurveyPool) -> bool:
+        """Settle the oldest source that was handed to the helpers; return whether to go on."""
+        source, number = self._pending.popleft()
+        found = pool.take(number)
+        self.settled += 1
+        if found is not None and is_placed(source, found, self._state.head.height + 1):
+            self._note_log(found.header.source, source)
+            changes = join(self._state, found)
+            if changes is not None:
+                return self._accept(source, of_survey(found, changes))
+        return self._judge(source)
+
+    def _judge(self, source: Source) -> bool:
+        """Judge a source in full, here and now; return whether to go on."""
         height = self._state.head.height + 1
         if source.height not in (0, height):
             self.report.finding = Finding(source.name, height, "missing", f"block {height} is not there")
             return False
-        data = source.data or b""
-        result = extend(self._state, data)
+        if isinstance(source.data, tuple):
+            self.report.finding = misplaced_leaf(source.data, source.leaves)
+            if self.report.finding is not None:
+                return False
+        result = self._extended(source)
         if isinstance(result, Extended):
-            self._grow(result)
-            return True
-        self._weigh(data)
+            return self._accept(source, of_extended(result))
+        try:
+            self._weigh(source.data)
+        except IntegrityError as error:
+            return self._contradicted(error)
         if result.reason is BlockReason.REPEAT and not self._strict:
             self.report.repeats += 1
             return True
-        damage = locate_damage(self._state, data)
-        finding = Finding(source.name, height, result.reason.value, result.detail, damage)
+        finding = self._finding(source, height, result)
         if self._strict:
             self.report.finding = finding
         elif self._open is None:
             self._open = finding
         else:
-            self._skip(finding)
+            self.report.skip(finding)
         return not self._strict
 
-    def _grow(self, result: Extended) -> None:
-        report, header, head = self.report, result.block.header, result.changes.head
-        packets = sum(isinstance(admitted, Packet) for admitted in result.admitted)
+    def _extended(self, source: Source) -> Extended | BlockProblem:
+        data = source.data
+        if isinstance(data, tuple):
+            block = block_of_leaves(data)
+            if block is None:
+                return BlockProblem(BlockReason.MALFORMED, 0, "these leaves are no block")
+            return extend_uncertified(self._state, block)
+        if self._log_first is not None:
+            parsed = parse_certified(data or b"")
+            if parsed is not None:
+                self._note_log(parsed[0].header.source, source)
+        return extend(self._state, data or b"")
+
+    def _finding(self, source: Source, height: int, problem: BlockProblem) -> Finding:
+        data, damage, name = source.data, None, source.name
+        if isinstance(data, tuple):
+            number, found = locate_leaf_damage(self._state, data)
+            leaf = source.leaves[number]
+            name = leaf.file
+            damage = Damage(
+                found.field, found.entry, leaf.start + found.start, leaf.start + found.end, found.detail
+            )
+        else:
+            damage = locate_damage(self._state, data or b"")
+        return Finding(name, height, problem.reason.value, problem.detail, damage)
+
+    def _accept(self, source: Source, good: GoodBlock) -> bool:
+        """Count a block that extended the chain; return whether to go on."""
+        report = self.report
         report.blocks += 1
-        report.packets += packets
-        report.controls += len(result.admitted) - packets
-        report.signatures += len(result.admitted)
-        report.height, report.block_hash, report.chain_bytes = (
-            header.height,
-            head.block_hash,
-            head.chain_bytes,
-        )
-        report.tree_size, report.root = head.frontier.size, head.frontier.root()
-        if not self._strict:
-            self._roots[report.tree_size] = report.root
+        report.packets += good.packets
+        report.controls += good.controls
+        report.signatures += good.packets + good.controls
+        report.last_length = good.length
+        self._note_head()
         if self._open is not None:
-            self._skip(self._open)
+            report.skip(self._open)
             self._open = None
-        self._watch.grown(head.frontier)
-        self._watch.stored()
+        frontier = good.changes.head.frontier
+        self._anchors.grow(good.height, good.block_hash, good.leaf_hashes)
+        self._progress.grown(good.changes, frontier, source.position + 1)
+        if self._pool is not None:
+            self._pool.learn(good.changes)
+        if self._on_block is not None and isinstance(source.data, bytes):
+            self._on_block(source.data, source.position)
+        try:
+            self._watch.grown(frontier)
+        except IntegrityError as error:
+            return self._contradicted(error)
+        if self._progress.is_due(time.monotonic()):
+            self.save()
+        return True
 
-    def _skip(self, finding: Finding) -> None:
-        self.report.skipped_count += 1
-        if len(self.report.skipped) < _MAX_LISTED:
-            self.report.skipped.append(finding)
+    def _note_head(self) -> None:
+        report, head = self.report, self._state.head
+        report.height, report.block_hash, report.chain_bytes = head.height, head.block_hash, head.chain_bytes
+        report.tree_size, report.root = head.frontier.size, head.frontier.root()
 
-    def _weigh(self, data: bytes) -> None:
+    def _note_log(self, block: LogSource, source: Source) -> None:
+        """Remember where derivation can begin: at a log of its own, or at what this log still holds first."""
+        if self._log_first is None:
+            return
+        is_anew = block.incarnation != self._state.head.incarnation
+        if is_anew or self.log_start is None:
+            is_held = block.first >= self._log_first
+            self.log_start = LogStart(self._state.copy(), source.position) if is_held else None
+
+    def _contradicted(self, error: IntegrityError) -> bool:
+        self.report.finding = Finding("certificates", self.report.height, error.code, str(error))
+        return False
+
+    def _weigh(self, data: bytes | tuple[bytes, ...] | None) -> None:
         """Note a valid certificate on what is no next block; it must fit the chain all the same."""
+        if self._strict or not isinstance(data, bytes):
+            return
         parsed = parse_certified(data)
-        if parsed is not None and not self._strict:
+        if parsed is not None:
             self._watch.check(parsed[1], self._state.policy, self._state.head.frontier.size)
 
 
 async def audit(
     auditor: Auditor, windows: AsyncIterator[Sequence[Source]], progress: Callable[[int], None]
 ) -> AuditReport:
-    """Audit all windows of sources; ``progress`` hears the number of sources after each.
+    """Audit all windows of sources; ``progress`` hears how many more sources are settled.
+
+    However it ends, the auditor keeps how far it came.
 
     Raises:
-        TransientError: the sources are away.
+        TransientError: the sources, a helper or the disk are away.
     """
-    async for window in windows:
-        go_on = await in_thread(partial(auditor.take, window))
-        progress(len(window))
-        if not go_on:
-            break
-    return auditor.finish()
-
-
-async def topic_windows(reader: PartitionReader, first: int, end: int) -> AsyncIterator[list[Source]]:
-    """Yield the records of a blocks topic from offset ``first`` up to ``end``, both from the reader's bounds.
-
-    Raises:
-        TransientError: Kafka is away.
-    """
-    position = first
-    await reader.seek(position)
-    while position < end:
-        found = [
-            record for record in await reader.fetch(WINDOW_BLOCKS, _FETCH_TIMEOUT_MS) if record.offset < end
-        ]
-        if found:
-            position = found[-1].offset + 1
-            yield [Source(f"{record.topic} offset {record.offset}", _body(record.value)) for record in found]
-
-
-def _body(value: bytes | None) -> bytes | None:
-    if value is None or avro.frame_id(value) != CERTIFIED_BLOCK.id:
-        return None
-    return value[avro.FRAME_BYTES :]
-
-
-def _copy(state: ChainState) -> ChainState:
-    tables = Tables(**{part: dict(getattr(state.tables, part)) for part in Tables.__slots__})
-    return ChainState(state.genesis, tables, state.head)
+    heard = 0
+    wrong: Finding | None = None
+    try:
+        try:
+            async for window in windows:
+                go_on = await in_thread(partial(auditor.take, window))
+                progress(auditor.settled - heard)
+                heard = auditor.settled
+                if not go_on:
+                    break
+        except WrongError as error:
+            wrong = error.finding
+        report = await in_thread(auditor.finish)
+        progress(auditor.settled - heard)
+    finally:
+        await in_thread(auditor.save)
+    # What comes before it in the source was settled first.
+    report.finding = report.finding or wrong
+    return report

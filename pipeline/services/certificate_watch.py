@@ -4,7 +4,7 @@ A certificate may come attached to a record that is no block of the chain; what 
 with our tree, now or when our tree has grown to its size.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pipeline.core.block import Block
 from pipeline.core.errors import IntegrityError
@@ -29,6 +29,15 @@ class CertificateWatch:
     def ahead(self) -> int | None:
         """The smallest tree size certified beyond our chain, or None."""
         return min(self._ahead, default=None)
+
+    @property
+    def claims(self) -> dict[int, bytes]:
+        """Roots by the tree sizes that were certified beyond our chain."""
+        return dict(self._ahead)
+
+    def expect(self, claims: Mapping[int, bytes]) -> None:
+        """Take up what ``claims`` gave at an earlier time."""
+        self._ahead.update(claims)
 
     def check(self, certificate: bytes, policy: Policy, size: int) -> Certified | None:
         """Return what a certificate states, having compared it with our chain of ``size`` leaves; None if invalid.

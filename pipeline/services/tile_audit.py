@@ -1,15 +1,18 @@
-"""Audit of an exported log: checkpoint, every tile and every entry, each against the hash above it.
+"""Audit of an exported log: checkpoint, tiles and entry bundles against the hashes above them, then block by block.
 
-From the top down, so that the first file named is the one that is wrong. It checks the tree and who certified it;
-what the entries say (links, admission) is checked where whole blocks with certificates are, by ``audit``.
+From the top down, so that the first file named is the one that is wrong; the leaves make blocks again, which an
+``Auditor`` checks like any other. Of the certificates an exported log has the last one alone, which vouches for all.
+Memory is bounded by a path of tiles, a bundle and the blocks under way.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Final
 
+from pipeline.core.block import MAX_CERTIFIED_BYTES
 from pipeline.core.genesis import Genesis
-from pipeline.core.merkle import Frontier, leaf_hash, root_of
+from pipeline.core.leaves import is_header
+from pipeline.core.merkle import Frontier, root_of
 from pipeline.core.note import NoteProblem, open_note
 from pipeline.core.policy_file import log_verifier
 from pipeline.core.quorum import CertificateProblem, Certified, check_certificate
@@ -24,98 +27,160 @@ from pipeline.core.tiles import (
     levels_of,
     partial_width,
 )
+from pipeline.services.audit import Auditor, audit
+from pipeline.services.audit_report import AuditReport, Finding, Leaf, Source, WrongError, misplaced_leaf
+from pipeline.services.audit_sources import WINDOW_BLOCKS
+from pipeline.services.follower import in_thread
 
 Read = Callable[[str], bytes]
 """Gives the bytes under a path of the log; none where there is no such file."""
 
-
-@dataclass(frozen=True, slots=True)
-class TileFinding:
-    """What is wrong first: the file by its path in the log, and what it is."""
-
-    file: str
-    detail: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.detail}"
+_MAX_LEAVES: Final = 100_001
+"""More than any contract lets into a block."""
+_LENGTH_BYTES: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
-class TileReport:
-    """What an audit of a log saw; ``certified`` is None where the checkpoint is no good."""
+class TileAudit:
+    """One exported log. ``open`` comes first; what was wrong then, ``run`` reports."""
 
-    certified: Certified | None
-    finding: TileFinding | None
+    def __init__(self, genesis: Genesis, read: Read) -> None:
+        self._genesis = genesis
+        self._read = read
+        self._certified: Certified | None = None
+        self._finding: Finding | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the report as a JSON value."""
-        found = self.finding
-        document: dict[str, Any] = {"good": found is None}
-        if self.certified is not None:
-            tree = self.certified.checkpoint
-            document |= {
-                "tree_size": tree.size,
-                "root": tree.root.hex(),
-                "nodes": list(self.certified.signers),
-            }
-        return document | ({} if found is None else {"finding": {"file": found.file, "detail": found.detail}})
+    def open(self) -> int:
+        """Read and check the checkpoint; return the number of leaves that it certifies, 0 where it is no good.
+
+        Raises:
+            TransientError: the log is away.
+        """
+        try:
+            self._certified = _checkpoint(self._genesis, self._read(CHECKPOINT))
+        except WrongError as error:
+            self._finding = error.finding
+            return 0
+        return self._certified.checkpoint.size
+
+    async def run(self, auditor: Auditor, progress: Callable[[int], None]) -> AuditReport:
+        """Audit the log from where the auditor stands; ``progress`` hears of leaves.
+
+        Raises:
+            TransientError: the log, a helper or the disk are away.
+        """
+        report, certified = auditor.report, self._certified
+        if certified is None:
+            report.finding = self._finding
+            return report
+        tree, heard = certified.checkpoint, report.tree_size
+        if tree.size < heard:
+            detail = f"a tree of {tree.size} leaves, fewer than the {heard} audited before"
+            report.finding = _wrong(CHECKPOINT, detail)
+            return report
+
+        def settled(_blocks: int) -> None:
+            nonlocal heard
+            progress(report.tree_size - heard)
+            heard = report.tree_size
+
+        report = await audit(auditor, self._windows(certified, report.tree_size), settled)
+        report.certified_by = certified.signers
+        if report.finding is None and (report.tree_size, report.root) != (tree.size, tree.root):
+            report.finding = _wrong(CHECKPOINT, "is not of the tree that was audited before")
+        return report
+
+    async def _windows(self, certified: Certified, start: int) -> AsyncIterator[list[Source]]:
+        windows = _windows(_blocks(_bundles(certified, self._read, start), start))
+        while (window := await in_thread(partial(next, windows, None))) is not None:
+            yield window
 
 
-class _WrongError(Exception):
-    """Carries the first finding out of the descent."""
-
-    def __init__(self, file: str, detail: str) -> None:
-        super().__init__(detail)
-        self.finding = TileFinding(file, detail)
-
-
-def audit_tiles(genesis: Genesis, read: Read, done: Callable[[int], None]) -> TileReport:
-    """Check an exported log of a chain; ``done`` hears of every bundle, as a number of entries.
-
-    Raises:
-        TransientError: as ``read`` raises it.
-    """
-    certified: Certified | None = None
+def _windows(blocks: Iterator[Source]) -> Iterator[list[Source]]:
+    """Yield blocks some at a time; those before something wrong come first."""
+    window: list[Source] = []
     try:
-        certified = _checkpoint(genesis, read(CHECKPOINT))
-        _descend(certified, read, done)
-    except _WrongError as wrong:
-        return TileReport(certified, wrong.finding)
-    return TileReport(certified, None)
+        for source in blocks:
+            window.append(source)
+            if len(window) >= WINDOW_BLOCKS:
+                yield window
+                window = []
+    except WrongError:
+        if window:
+            yield window
+        raise
+    if window:
+        yield window
+
+
+def _blocks(bundles: Iterator[list[tuple[bytes, Leaf]]], start: int) -> Iterator[Source]:
+    """Put leaves together to blocks, each up to its header."""
+    data: list[bytes] = []
+    places: list[Leaf] = []
+    size = 0
+    for bundle in bundles:
+        for leaf, place in bundle:
+            data.append(leaf)
+            places.append(place)
+            size += len(leaf)
+            if is_header(leaf):
+                yield Source(place.file, tuple(data), position=start, leaves=tuple(places))
+                start += len(data)
+                data, places, size = [], [], 0
+            elif size > MAX_CERTIFIED_BYTES or len(data) > _MAX_LEAVES:
+                raise WrongError(misplaced_leaf(data, places) or _headless(places, "exceed any block"))
+    if data:
+        raise WrongError(misplaced_leaf(data, places) or _headless(places, "are the last ones"))
+
+
+def _headless(places: list[Leaf], why: str) -> Finding:
+    first, last = places[0], places[-1]
+    detail = f"leaves {first.index} to {last.index} have no block's header after them, and {why}"
+    return _wrong(first.file, detail)
 
 
 def _checkpoint(genesis: Genesis, note: bytes) -> Certified:
     if not note:
-        raise _WrongError(CHECKPOINT, "missing")
+        raise WrongError(_wrong(CHECKPOINT, "missing"))
     opened = open_note(note, [log_verifier(genesis)])
     if isinstance(opened, NoteProblem):
-        raise _WrongError(CHECKPOINT, f"the log's signature: {opened.value}")
+        raise WrongError(_wrong(CHECKPOINT, f"the log's signature: {opened.value}"))
     certified = check_certificate(note, genesis.origin, genesis.policy)
     if isinstance(certified, CertificateProblem):
-        raise _WrongError(CHECKPOINT, f"{certified.reason.value}: {certified.detail}")
+        raise WrongError(_wrong(CHECKPOINT, f"{certified.reason.value}: {certified.detail}"))
     return certified
 
 
-def _descend(certified: Certified, read: Read, done: Callable[[int], None]) -> None:
+def _bundles(certified: Certified, read: Read, start: int) -> Iterator[list[tuple[bytes, Leaf]]]:
+    """Yield the leaves from ``start`` on, a bundle at a time, each with its place and its hash in the tree."""
     size, levels = certified.checkpoint.size, levels_of(certified.checkpoint.size)
     rows = [_row(read, size, level) for level in range(levels)]
     peaks = (peak for row in reversed(rows) for peak in Frontier.EMPTY.extend(row).peaks)
     if Frontier(size, tuple(peaks)).root() != certified.checkpoint.root:
-        partial = [level for level, row in enumerate(rows) if row]
-        names = " ".join(_edge_tile(size, level).path for level in partial)
-        raise _WrongError(CHECKPOINT, f"its root is not that of the partial tiles {names}")
-    above: list[bytes] = []
-    for level in reversed(range(1, levels)):
-        hashes: list[bytes] = []
-        for index, expected in enumerate(above):
-            hashes += _full_tile(read, level, index, expected)
-        above = [*hashes, *rows[level]]
-    for index, expected in enumerate(above):
-        _bundle(read, TileId(ENTRIES, index), _full_tile(read, 0, index, expected))
-        done(TILE_WIDTH)
-    if rows and rows[0]:
-        _bundle(read, TileId(ENTRIES, size // TILE_WIDTH, len(rows[0])), rows[0])
-        done(len(rows[0]))
+        names = " ".join(_edge_tile(size, level).path for level, row in enumerate(rows) if row)
+        raise WrongError(_wrong(CHECKPOINT, f"its root is not that of the partial tiles {names}"))
+    for level in reversed(range(1, levels)):  # the higher a row, the further left are its leaves
+        first = _edge_tile(size, level).index * TILE_WIDTH if rows[level] else 0
+        for number, expected in enumerate(rows[level]):
+            yield from _under(read, level - 1, first + number, expected, start)
+    if rows and rows[0] and size > start:
+        yield _bundle(read, TileId(ENTRIES, size // TILE_WIDTH, len(rows[0])), rows[0], start)
+
+
+def _under(
+    read: Read, level: int, index: int, expected: bytes, start: int
+) -> Iterator[list[tuple[bytes, Leaf]]]:
+    """Yield the bundles under a full tile, of whose hashes ``expected`` is the root."""
+    if (index + 1) << TILE_LEVELS * (level + 1) <= start:
+        return
+    tile = TileId(level, index)
+    hashes = _tile(read, tile)
+    if root_of(hashes) != expected:
+        raise WrongError(_wrong(tile.path, f"its hashes do not give hash {index} of level {level + 1}"))
+    if level == 0:
+        yield _bundle(read, TileId(ENTRIES, index), hashes, start)
+        return
+    for number, below in enumerate(hashes):
+        yield from _under(read, level - 1, index * TILE_WIDTH + number, below, start)
 
 
 def _edge_tile(size: int, level: int) -> TileId:
@@ -127,36 +192,31 @@ def _row(read: Read, size: int, level: int) -> tuple[bytes, ...]:
     return _tile(read, _edge_tile(size, level)) if partial_width(level, size) else ()
 
 
-def _full_tile(read: Read, level: int, index: int, expected: bytes) -> tuple[bytes, ...]:
-    tile = TileId(level, index)
-    hashes = _tile(read, tile)
-    if root_of(hashes) != expected:
-        raise _WrongError(tile.path, f"its hashes do not give hash {index} of level {level + 1}")
-    return hashes
-
-
 def _tile(read: Read, tile: TileId) -> tuple[bytes, ...]:
     content = read(tile.path)
     hashes = decode_tile(content)
     if not content:
-        raise _WrongError(tile.path, "missing")
+        raise WrongError(_wrong(tile.path, "missing"))
     if hashes is None or len(hashes) != tile.width:
-        raise _WrongError(tile.path, f"{len(content)} bytes are not {tile.width} hashes")
+        raise WrongError(_wrong(tile.path, f"{len(content)} bytes are not {tile.width} hashes"))
     return hashes
 
 
-def _bundle(read: Read, bundle: TileId, hashes: tuple[bytes, ...]) -> None:
+def _bundle(read: Read, bundle: TileId, hashes: tuple[bytes, ...], start: int) -> list[tuple[bytes, Leaf]]:
     content = read(bundle.path)
     entries = decode_bundle(content)
     if not content:
-        raise _WrongError(bundle.path, "missing")
+        raise WrongError(_wrong(bundle.path, "missing"))
     if entries is None or len(entries) != bundle.width:
-        raise _WrongError(bundle.path, f"{len(content)} bytes are not {bundle.width} entries")
-    at = 0
-    for number, (entry, expected) in enumerate(zip(entries, hashes, strict=True)):
-        if leaf_hash(entry) != expected:
-            leaf = bundle.index * TILE_WIDTH + number
-            raise _WrongError(
-                bundle.path, f"leaf {leaf}, bytes {at} to {at + len(entry) + 1}: not the entry in the tree"
-            )
-        at += len(entry) + 2
+        raise WrongError(_wrong(bundle.path, f"{len(content)} bytes are not {bundle.width} entries"))
+    found: list[tuple[bytes, Leaf]] = []
+    at, index = _LENGTH_BYTES, bundle.index * TILE_WIDTH
+    for entry, expected in zip(entries, hashes, strict=True):
+        if index >= start:
+            found.append((entry, Leaf(bundle.path, index, at, expected)))
+        at, index = at + len(entry) + _LENGTH_BYTES, index + 1
+    return found
+
+
+def _wrong(file: str, detail: str) -> Finding:
+    return Finding(file, 0, "tree", detail)

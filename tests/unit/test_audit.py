@@ -1,18 +1,20 @@
 """The audit passes a good chain, and names the first thing that is wrong with a bad one."""
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.adapters.block_folder import block_file, block_files
-from pipeline.apps.cli.audit import audit_folder
+from pipeline.apps.audit_run import audit_folder
 from pipeline.core.block import encode_certified, make_block
 from pipeline.core.derive import entries_root
 from pipeline.core.errors import ConfigError
-from pipeline.services.audit import Auditor, AuditReport, Source, audit, topic_windows
+from pipeline.services.audit import Auditor, audit
+from pipeline.services.audit_report import AuditReport, Source
+from pipeline.services.audit_sources import topic_windows
+from pipeline.services.survey_pool import SurveyPool
 from tests.support.chain import Chain, MemoryReader, MemoryTopic, framed
 from tests.support.world import World, control_value
 
@@ -30,32 +32,37 @@ CHAIN = build()
 BLOCKS = CHAIN.certified
 
 
-@pytest.fixture(scope="module")
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as threads:
-        yield threads
+@pytest.fixture(scope="module", params=["alone", "helped"])
+def pool(request: pytest.FixtureRequest) -> Iterator[SurveyPool | None]:
+    """Every test runs without helpers and with two: the results are the same."""
+    if request.param == "alone":
+        yield None
+        return
+    helpers = SurveyPool(CHAIN.world.genesis, 2)
+    yield helpers
+    helpers.close()
 
 
-async def of_topic(pool: ThreadPoolExecutor, values: Sequence[bytes | None]) -> AuditReport:
+async def of_topic(pool: SurveyPool | None, values: Sequence[bytes | None]) -> AuditReport:
     topic = MemoryTopic(values=list(values))
-    auditor = Auditor(CHAIN.world.genesis, pool, strict=False)
+    auditor = Auditor(CHAIN.world.genesis, strict=False, pool=pool)
     return await audit(auditor, topic_windows(MemoryReader(topic), 0, len(values)), lambda _count: None)
 
 
-async def of_files(pool: ThreadPoolExecutor, files: dict[int, bytes]) -> AuditReport:
+async def of_files(pool: SurveyPool | None, files: dict[int, bytes]) -> AuditReport:
     async def windows() -> AsyncIterator[Sequence[Source]]:
         sources = [Source(f"{height:08d}.block", data, height) for height, data in sorted(files.items())]
         for at in range(0, len(sources), 7):
             yield sources[at : at + 7]
 
-    return await audit(Auditor(CHAIN.world.genesis, pool, strict=True), windows(), lambda _count: None)
+    return await audit(Auditor(CHAIN.world.genesis, strict=True, pool=pool), windows(), lambda _count: None)
 
 
 def files() -> dict[int, bytes]:
     return dict(enumerate(BLOCKS, 1))
 
 
-async def test_a_good_chain_passes_from_a_topic_and_from_files(pool: ThreadPoolExecutor) -> None:
+async def test_a_good_chain_passes_from_a_topic_and_from_files(pool: SurveyPool | None) -> None:
     for report in (await of_topic(pool, list(map(framed, BLOCKS))), await of_files(pool, files())):
         assert report.is_good
         assert (report.blocks, report.packets, report.controls, report.height) == (40, 78, 4, 40)
@@ -63,7 +70,7 @@ async def test_a_good_chain_passes_from_a_topic_and_from_files(pool: ThreadPoolE
         assert report.chain_bytes == sum(len(derived.block.encoded) for derived in CHAIN.blocks)
 
 
-async def test_a_flipped_byte_is_named_by_block_entry_field_and_byte(pool: ThreadPoolExecutor) -> None:
+async def test_a_flipped_byte_is_named_by_block_entry_field_and_byte(pool: SurveyPool | None) -> None:
     copies = files()
     bad = bytearray(copies[21])
     place = bad.index(CHAIN.blocks[20].block.entries[1].payload) + 100
@@ -79,7 +86,7 @@ async def test_a_flipped_byte_is_named_by_block_entry_field_and_byte(pool: Threa
     assert report.height == 20
 
 
-async def test_a_bad_signature_that_the_nodes_certified_is_named(pool: ThreadPoolExecutor) -> None:
+async def test_a_bad_signature_that_the_nodes_certified_is_named(pool: SurveyPool | None) -> None:
     block = CHAIN.blocks[20].block
     payload = bytearray(block.entries[1].payload)
     payload[-1] ^= 1
@@ -95,7 +102,7 @@ async def test_a_bad_signature_that_the_nodes_certified_is_named(pool: ThreadPoo
     assert "bad_signature" in str(report.finding)
 
 
-async def test_a_missing_file_is_named(pool: ThreadPoolExecutor) -> None:
+async def test_a_missing_file_is_named(pool: SurveyPool | None) -> None:
     copies = files()
     del copies[5]
     report = await of_files(pool, copies)
@@ -103,7 +110,7 @@ async def test_a_missing_file_is_named(pool: ThreadPoolExecutor) -> None:
     assert (report.finding.height, report.finding.reason) == (5, "missing")
 
 
-async def test_swapped_files_are_found(pool: ThreadPoolExecutor) -> None:
+async def test_swapped_files_are_found(pool: SurveyPool | None) -> None:
     copies = files()
     copies[5], copies[6] = copies[6], copies[5]
     report = await of_files(pool, copies)
@@ -111,7 +118,7 @@ async def test_swapped_files_are_found(pool: ThreadPoolExecutor) -> None:
     assert report.finding.height == 5
 
 
-async def test_on_a_topic_junk_and_repeats_are_counted_and_harm_nobody(pool: ThreadPoolExecutor) -> None:
+async def test_on_a_topic_junk_and_repeats_are_counted_and_harm_nobody(pool: SurveyPool | None) -> None:
     values: list[bytes | None] = [*map(framed, BLOCKS)]
     values[10:10] = [None, b"junk", framed(BLOCKS[3]), framed(BLOCKS[12])]
     report = await of_topic(pool, values)
@@ -119,20 +126,20 @@ async def test_on_a_topic_junk_and_repeats_are_counted_and_harm_nobody(pool: Thr
     assert (report.repeats, report.skipped_count) == (1, 3)
 
 
-async def test_a_topic_without_one_block_is_bad(pool: ThreadPoolExecutor) -> None:
+async def test_a_topic_without_one_block_is_bad(pool: SurveyPool | None) -> None:
     report = await of_topic(pool, [*map(framed, [*BLOCKS[:9], *BLOCKS[10:]])])
     assert report.finding is not None
     assert report.finding.height == 10
 
 
-async def test_a_topic_that_ends_before_a_certificate_is_bad(pool: ThreadPoolExecutor) -> None:
+async def test_a_topic_that_ends_before_a_certificate_is_bad(pool: SurveyPool | None) -> None:
     stray = encode_certified(CHAIN.blocks[0].block, CHAIN.world.certificate(CHAIN.blocks[-1].checkpoint))
     report = await of_topic(pool, [framed(stray), *map(framed, BLOCKS[:-1])])
     assert report.finding is not None
     assert report.finding.reason == "block_gap"
 
 
-async def test_two_certified_histories_are_a_fork(pool: ThreadPoolExecutor) -> None:
+async def test_two_certified_histories_are_a_fork(pool: SurveyPool | None) -> None:
     fork = Chain(CHAIN.world)
     fork.block(*(control_value(entry.payload) for entry in CHAIN.blocks[0].block.entries))
     fork.packets(CHAIN.world.site(1).packet([99]))
@@ -141,8 +148,8 @@ async def test_two_certified_histories_are_a_fork(pool: ThreadPoolExecutor) -> N
     assert report.finding.reason == "fork"
 
 
-async def test_blocks_of_another_chain_are_not_believed(pool: ThreadPoolExecutor) -> None:
-    auditor = Auditor(World(nodes=5, quorum=4).genesis, pool, strict=True)
+def test_blocks_of_another_chain_are_not_believed() -> None:
+    auditor = Auditor(World(nodes=5, quorum=4).genesis, strict=True)
     assert not auditor.take([Source("00000001.block", BLOCKS[0], 1)])
 
 

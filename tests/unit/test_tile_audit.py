@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from pipeline.adapters.tile_files import TileFiles
+from pipeline.apps.audit_run import audit_tiles
 from pipeline.apps.cli.root import main
 from pipeline.core.note import format_note, parse_note
 from pipeline.core.tiles import TileId, tiles_of
+from pipeline.services.audit_report import AuditReport
 from pipeline.services.exporter import follow_to_end
-from pipeline.services.tile_audit import TileReport, audit_tiles
 from tests.support.chain import Chain, MemoryTopic
 from tests.support.tiles import exporter, write_log
 from tests.support.world import World
@@ -35,8 +36,8 @@ async def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     return folder, chain.blocks[-1].block.header.tree_size
 
 
-def audited(folder: Path) -> TileReport:
-    return audit_tiles(WORLD.genesis, TileFiles(folder).read, lambda _count: None)
+def audited(folder: Path) -> AuditReport:
+    return audit_tiles(WORLD.genesis, TileFiles(folder).read, str(folder))
 
 
 def flip(path: Path, at: int) -> None:
@@ -51,7 +52,7 @@ def test_a_good_export_passes(log: tuple[Path, int]) -> None:
     assert report.as_json()["tree_size"] == log[1] > 256
 
 
-def damaged(log: tuple[Path, int], folder: Path, tile: TileId, damage: str) -> TileReport:
+def damaged(log: tuple[Path, int], folder: Path, tile: TileId, damage: str) -> AuditReport:
     path = shutil.copytree(log[0], folder) / tile.path
     if damage == "missing":
         path.unlink()
@@ -70,7 +71,7 @@ def test_each_damage_to_each_file_is_named(log: tuple[Path, int], tmp_path: Path
         finding = damaged(log, tmp_path / str(number), tile, damage).finding
         assert finding is not None
         # Flipped hashes of the right edge show as another root only.
-        named = finding.file if finding.file != "checkpoint" else finding.detail
+        named = finding.source if finding.source != "checkpoint" else finding.detail
         assert tile.path in named
 
 
@@ -90,7 +91,7 @@ def test_a_checkpoint_without_log_signature_or_quorum_is_refused(
         (folder / "checkpoint").write_bytes(format_note(note.text, lines))
         finding = audited(folder).finding
         assert finding is not None
-        assert finding.file == "checkpoint"
+        assert finding.source == "checkpoint"
 
 
 def test_a_log_of_somebody_else_is_refused(tmp_path: Path) -> None:

@@ -1,31 +1,30 @@
 """``bkdms verify`` and ``bkdms trace``: checking a whole chain, and following one packet to its bytes."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.adapters.block_folder import block_files, read_blocks
-from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.sql.engine import open_engine
 from pipeline.adapters.sql.store import SqlPlatformStore
-from pipeline.adapters.tile_files import TileFiles
+from pipeline.apps.audit_run import (
+    AuditOptions,
+    audit_folder,
+    audit_tiles,
+    audit_topic,
+    kafka_reader,
+    opened_tiles,
+)
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import emit_json, say, settings_of
-from pipeline.config import Settings, required
+from pipeline.config import Settings
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
-from pipeline.services.audit import WINDOW_BLOCKS, Auditor, AuditReport, Source, audit, topic_windows
+from pipeline.services.audit_report import NOT_EXCLUDED, AuditReport
 from pipeline.services.block_source import BlockSource
-from pipeline.services.tile_audit import audit_tiles
 from pipeline.services.trace import TraceProblem, find_code, trace_in_store
 
 _FOUND_WRONG: Final = 1
@@ -41,18 +40,22 @@ def verify(
         ),
     ] = None,
     tiles: Annotated[
-        Path | None,
-        typer.Option(help="Folder of exported tiles: check tree, checkpoint and its signatures there."),
+        str | None, typer.Option(help="Folder or URL of an exported log (C2SP tlog-tiles).")
     ] = None,
     genesis: Annotated[
         Path | None, typer.Option(help="The chain's genesis file. (default: the setting genesis)")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="File to keep the audit's progress in; one that is there is where it goes on."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as data.")] = False,
 ) -> None:
     """Audit the whole chain: links, roots, certificates, signatures and admission, from the genesis file on.
 
     Needs no secret. Names the first thing that is wrong by block, entry, field and byte, and ends with exit code 1.
-    Of exported tiles it checks the tree, the log's signature and the nodes' quorum, not admission.
+    Uses all cores. From Kafka, the last blocks are also derived again from the chain log, as far as it is still there.
+    An exported log holds the last certificate alone, which vouches for all blocks before it.
 
     Example: bkdms verify --blocks export/blocks --genesis export/genesis.json
     """
@@ -60,12 +63,14 @@ def verify(
     if blocks is not None and tiles is not None:
         raise ConfigError("--blocks and --tiles are two audits: give one of them")
     chain = load_genesis(genesis or settings_of(ctx).genesis)
-    if tiles is not None:
-        _verify_tiles(chain, tiles, json=json)
-        return
-    report = (
-        audit_folder(chain, blocks) if blocks is not None else asyncio.run(_topic(chain, settings_of(ctx)))
-    )
+    options = AuditOptions(resume=resume)
+    if blocks is not None:
+        report = audit_folder(chain, blocks, options)
+    elif tiles is not None:
+        with opened_tiles(tiles) as read:
+            report = audit_tiles(chain, read, tiles, options)
+    else:
+        report = asyncio.run(audit_topic(chain, settings_of(ctx), options))
     if json:
         emit_json(report.as_json())
     else:
@@ -74,74 +79,28 @@ def verify(
         raise typer.Exit(_FOUND_WRONG)
 
 
-def _verify_tiles(genesis: Genesis, folder: Path, *, json: bool) -> None:
-    if not folder.is_dir():
-        raise ConfigError(f"there is no folder {folder}; name one with exported tiles")
-    with Progress(TextColumn("{task.completed} leaves"), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        report = audit_tiles(genesis, TileFiles(folder).read, lambda count: bar.advance(task, count))
-    if json:
-        emit_json(report.as_json())
-    elif report.finding is not None:
-        print(f"BAD  {report.finding}")
-    elif report.certified is not None:
-        tree = report.certified.checkpoint
-        print(f"good: tree of {tree.size} leaves, certified by {', '.join(report.certified.signers)}")
-        print(f"root {tree.root.hex()}")
-    if report.finding is not None:
-        raise typer.Exit(_FOUND_WRONG)
-
-
-def audit_folder(genesis: Genesis, folder: Path) -> AuditReport:
-    """Audit a folder of exported blocks, with a progress bar on standard error where that is a terminal.
-
-    Raises:
-        ConfigError: there are no blocks in it, or they can't be read.
-    """
-    files = block_files(folder)
-
-    async def windows() -> AsyncIterator[Sequence[Source]]:
-        for at in range(0, len(files), WINDOW_BLOCKS):
-            window = files[at : at + WINDOW_BLOCKS]
-            yield [Source(path.name, content, height) for height, path, content in read_blocks(window)]
-
-    return asyncio.run(_audit(genesis, windows(), len(files), strict=True))
-
-
-async def _topic(genesis: Genesis, settings: Settings) -> AuditReport:
-    reader = _blocks_reader(settings, genesis)
-    try:
-        first, end = await reader.bounds()
-        return await _audit(genesis, topic_windows(reader, first, end), end - first, strict=False)
-    finally:
-        await reader.close()
-
-
-async def _audit(
-    genesis: Genesis, windows: AsyncIterator[Sequence[Source]], total: int, *, strict: bool
-) -> AuditReport:
-    columns = (TextColumn("auditing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        ThreadPoolExecutor(os.cpu_count() or 1) as pool,
-        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
-    ):
-        task = bar.add_task("", total=total)
-        auditor = Auditor(genesis, pool, strict=strict)
-        return await audit(auditor, windows, lambda count: bar.advance(task, count))
-
-
 def _tell(report: AuditReport) -> None:
     for skipped in report.skipped:
         say(f"no block of the chain, passed over: {skipped}")
+    if report.resumed_after:
+        say(f"note: blocks 1 to {report.resumed_after} were audited by an earlier run")
     if report.finding is not None:
         print(f"BAD  {report.finding}")
         return
+    by = f", certified by {', '.join(report.certified_by)}" if report.certified_by else ""
     print(
         f"good: {report.blocks} blocks, {report.packets} packets, {report.controls} control records,"
-        f" {report.signatures} signatures; height {report.height}, tree of {report.tree_size} leaves"
+        f" {report.signatures} signatures; height {report.height}, tree of {report.tree_size} leaves{by}"
     )
     print(f"root {report.root.hex()}")
-    say(f"note: {report.as_json()['not_excluded']}")
+    print(
+        f"last block: {report.last_length} bytes at {report.chain_bytes - report.last_length} of all blocks"
+    )
+    if report.log_blocks is not None:
+        say(
+            f"note: the chain log still gives the last {report.log_blocks} of {report.height} blocks, as they are"
+        )
+    say(f"note: {NOT_EXCLUDED}")
 
 
 def trace(
@@ -176,19 +135,12 @@ def trace(
 
 async def _trace(code: str, genesis: Genesis, settings: Settings) -> dict[str, Any] | TraceProblem:
     store = SqlPlatformStore(open_engine(settings.store.url), genesis)
-    blocks = BlockSource(_blocks_reader(settings, genesis))
+    blocks = BlockSource(kafka_reader(settings, genesis, settings.topics.blocks))
     try:
         return await trace_in_store(code, genesis.chain, store.find, blocks)
     finally:
         await blocks.close()
         store.close()
-
-
-def _blocks_reader(settings: Settings, genesis: Genesis) -> KafkaPartitionReader:
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), "bkdms-audit"
-    )
-    return KafkaPartitionReader(connection, settings.topics.blocks, genesis.partition)
 
 
 def _tell_trace(document: dict[str, Any]) -> None:
