@@ -273,6 +273,8 @@ def _check_admission(
     """Apply the contract's rules that need no other packet."""
     time_ms, grants = evidence.entry.time_ms, list[BackfillGrant]()
     if evidence.grant is not None:
+        is_needed = packet.collected_from < time_ms - genesis.contract.max_age_ms
+        _require(is_needed, ProofReason.GRANT, "a grant that this packet does not need")
         body = _earlier(genesis, evidence.grant, evidence, witnessed, ProofReason.GRANT)
         if not isinstance(body, BackfillGrant) or body.site != packet.site:
             raise _RefusedError(ProofReason.GRANT, "no backfill grant to the packet's site")
