@@ -155,11 +155,16 @@ class LedgerBlock:
 
 @dataclass(frozen=True, slots=True)
 class SignedBlock:
-    """What a node signed at a height: the block's hash and the cosignature message it sent."""
+    """What a node signed at a height: the block's hash and the cosignature message it sent.
+
+    ``encoded`` is the block itself, kept until it is published, so that what was signed can be completed after a
+    disaster; empty afterwards, and where it is not known.
+    """
 
     height: int
     block_hash: bytes
     message: bytes
+    encoded: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

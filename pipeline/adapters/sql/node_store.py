@@ -33,6 +33,12 @@ _signed = Table(
     Column("block_hash", LargeBinary, nullable=False),
     Column("message", LargeBinary, nullable=False),
 )
+_signed_bodies = Table(
+    "signed_bodies",
+    _NODE,
+    Column("height", BigInteger, primary_key=True),
+    Column("encoded", LargeBinary, nullable=False),
+)
 _progress = Table(
     "progress",
     _NODE,
@@ -105,13 +111,16 @@ class SqliteNodeStore:
         with transaction(self._engine) as connection:
             upsert(connection, _progress, [{"one": _ONE, "published": height, "blocks_next": blocks_next}])
             connection.execute(_blocks.delete().where(_blocks.c.height < keep_from))
+            connection.execute(_signed_bodies.delete().where(_signed_bodies.c.height <= height))
 
     def signed_above(self, height: int) -> list[SignedBlock]:
         """Return the next signing records above a height, in order; none where there are no more."""
-        query = select(_signed).where(_signed.c.height > height).order_by(_signed.c.height)
+        joined = _signed.outerjoin(_signed_bodies, _signed.c.height == _signed_bodies.c.height)
+        query = select(_signed, _signed_bodies.c.encoded).select_from(joined)
+        query = query.where(_signed.c.height > height).order_by(_signed.c.height)
         with transaction(self._engine) as connection:
             rows = connection.execute(query.limit(_SIGNED_AT_ONCE))
-            return [SignedBlock(row.height, row.block_hash, row.message) for row in rows]
+            return [SignedBlock(r.height, r.block_hash, r.message, r.encoded or b"") for r in rows]
 
     def votes_next(self) -> int:
         """Return the offset in the votes topic below which all is about certified blocks; 0 at first."""
@@ -143,15 +152,17 @@ class SqliteNodeStore:
                 if held is not None and held != block.block_hash:
                     raise IntegrityError(
                         f"this node signed another block at height {block.height} and signs no fork; "
-                        "compare the nodes with 'bkdms verify'",
+                        "compare the nodes with 'bkdms verify'. After a reanchor, others have to publish this "
+                        "height first; if they can't, give all nodes' folders to 'bkdms ledger restore'",
                         code="second_signature",
                     )
                 if held is None:
-                    connection.execute(
-                        _signed.insert().values(
-                            height=block.height, block_hash=block.block_hash, message=block.message
+                    row = {"height": block.height, "block_hash": block.block_hash, "message": block.message}
+                    connection.execute(_signed.insert(), row)
+                    if block.encoded:
+                        upsert(
+                            connection, _signed_bodies, [{"height": block.height, "encoded": block.encoded}]
                         )
-                    )
 
     def close(self) -> None:
         """Close the file."""

@@ -125,5 +125,7 @@ def _reason(seen: LedgerHead | None, block: LedgerBlock) -> Repair:
 def _parsed(certified: bytes) -> Block:
     parsed = parse_certified(certified)
     if parsed is None:
-        raise IntegrityError("own folder: undecodable block; delete the node's folder", code="node_folder")
+        raise IntegrityError(
+            "own folder: undecodable block; run 'bkdms ledger rebuild node' with this node's settings", code="node_folder"
+        )
     return parsed[0]

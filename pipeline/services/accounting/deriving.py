@@ -33,7 +33,7 @@ class Deriving:
     async def run(self) -> None:
         """Derive and cosign for ever; pause while far ahead of the quorum."""
         memory = self._memory
-        await memory.links.log.seek(memory.deriver.next_offset)
+        await memory.links.log.seek(memory.log_next)
         while True:
             records = await memory.retried("reading the chain log", self._fetch)
             closed = await self._feed(records)
@@ -76,7 +76,8 @@ class Deriving:
         while True:
             await asyncio.sleep(every_s)
             _, end = await memory.retried("measuring the lag", memory.links.log.bounds)
-            metrics.LOG_LAG.set(end - memory.deriver.next_offset)
+            # Until a reanchor is read, the log's own offsets may be lower.
+            metrics.LOG_LAG.set(max(0, end - memory.deriver.next_offset))
 
     def _sign(self, closed: list[Derived]) -> list[Outgoing]:
         """Persist what is about to be signed, then let it be voted on; the order prevents a fork."""
@@ -105,7 +106,7 @@ class Deriving:
         height, identity = derived.block.header.height, memory.identity
         candidate = Candidate(height, derived.block.hash, derived.checkpoint)
         message = vote_message(memory.genesis.chain, candidate, identity.name, identity.signers, now_s)
-        return SignedBlock(height, derived.block.hash, message)
+        return SignedBlock(height, derived.block.hash, message, derived.block.encoded)
 
     def _vote(self, signed: SignedBlock) -> Outgoing:
         memory = self._memory

@@ -100,6 +100,7 @@ class NodeMemory:
     published: int
     blocks_next: int
     forks: ForkWatch
+    log_next: int
     unpublished: dict[int, Derived] = field(default_factory=dict)
     bell: Bell = field(default_factory=Bell)
 

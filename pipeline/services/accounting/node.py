@@ -93,4 +93,5 @@ class AccountingNode:
             resumed.published,
             resumed.blocks_next,
             resumed.forks,
+            resumed.log_next,
         )

@@ -103,7 +103,7 @@ class Publishing:
         if not waiting or waiting[0].height != memory.published + 1:
             raise IntegrityError(
                 f"block {memory.published + 1} is committed but this node does not hold it; "
-                "delete the node's folder, it is rebuilt",
+                "run 'bkdms ledger rebuild node' with this node's settings",
                 code="node_folder",
             )
         for block in waiting:
@@ -131,6 +131,12 @@ class Publishing:
         below = height - _MARGIN_BLOCKS
         held = memory.links.store.held_block(below)
         parsed = parse_certified(held.certified) if held is not None else None
-        if parsed is not None:
+        head = memory.committed.changes.head if memory.committed is not None else None
+        # Offsets of another copy of the log say nothing about this one.
+        if (
+            parsed is not None
+            and head is not None
+            and parsed[0].header.source.incarnation == head.incarnation
+        ):
             source = parsed[0].header.source
             await memory.links.trimmer.trim(source.topic, source.partition, source.first)

@@ -1,16 +1,15 @@
 """Start of a node: catch up from the published blocks, then prove that the chain log still fits.
 
 A node believes certificates, its own signing records and the log, in this order; a log that
-does not give the last block again was cut or regrew, and the node halts.
+does not give the last block again was cut or regrew, and the node halts unless the log reanchors that block.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.core import avro
-from pipeline.core.admission import parse_value
-from pipeline.core.block import CERTIFIED_BLOCK, Block, LogSource, parse_certified
-from pipeline.core.derive import Derived, Deriver, LogRecord
+import structlog
+
+from pipeline.core.block import Block, parse_certified
 from pipeline.core.errors import IntegrityError
 from pipeline.core.genesis import Genesis
 from pipeline.core.merkle import Frontier
@@ -19,14 +18,34 @@ from pipeline.core.replica import BlockProblem, BlockReason, Extended, assume_si
 from pipeline.core.state import ChainState, Changes
 from pipeline.ports import LedgerBlock, NodeStore, PartitionReader, SignedBlock
 from pipeline.services.accounting.forks import ForkWatch
+from pipeline.services.accounting.reanchoring import (
+    certified_body,
+    cut_topic,
+    find_reanchor,
+    is_where_left,
+    rederive,
+    relocate,
+)
 from pipeline.services.accounting.votes import Vote, genuine_lines, parse_vote
 from pipeline.services.signatures import SignaturePool
 from pipeline.telemetry import node_metrics as metrics
+
+__all__ = [
+    "KEPT_BLOCKS",
+    "Resumed",
+    "catch_up",
+    "certified_body",
+    "holds_same",
+    "ledger_block",
+    "recover_signing_records",
+]
 
 _FETCH_RECORDS = 500
 _FETCH_BLOCKS = 16
 _FETCH_TIMEOUT_MS = 500
 KEPT_BLOCKS = 16
+_MAYBE_RESTORED = frozenset({"blocks_topic_cut", "blocks_topic", "log_differs"})
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +53,8 @@ class Resumed:
     """Where a node goes on: state after the last certified block, and that block's changes.
 
     ``before`` is the tree before that block; ``tail`` are the certified blocks that the store
-    holds, the last one included. ``forks`` knows the trees of the blocks read.
+    holds, the last one included. ``forks`` knows the trees of the blocks read. ``log_next`` is the next offset
+    to read in the chain log.
     """
 
     state: ChainState
@@ -44,6 +64,7 @@ class Resumed:
     published: int
     blocks_next: int
     forks: ForkWatch
+    log_next: int
 
 
 def ledger_block(block: Block, certified: bytes) -> LedgerBlock:
@@ -54,12 +75,29 @@ def ledger_block(block: Block, certified: bytes) -> LedgerBlock:
 async def catch_up(
     genesis: Genesis, store: NodeStore, blocks: PartitionReader, log: PartitionReader, pool: SignaturePool
 ) -> Resumed:
-    """Verify everything published since the last run and compare the last block with the log.
+    """Verify everything published since the last run and find where in the log to go on.
+
+    That is after the last block, if the log gives it again, or at a reanchor of it. A blocks topic that is not where
+    it was left, since it was restored, is looked through from its beginning, once.
 
     Raises:
         IntegrityError: the blocks topic is shorter than before, holds two valid certificates that contradict each
-            other or a block that needs a newer release, or the log does not give the last block again.
+            other or a block that needs a newer release, or the log neither gives the last block again nor
+            reanchors it.
     """
+    try:
+        return await _resume(genesis, store, blocks, log, pool)
+    except IntegrityError as error:
+        is_elsewhere = error.code in _MAYBE_RESTORED and not await is_where_left(store, genesis, blocks)
+        if not is_elsewhere:
+            raise
+    await relocate(genesis, store, blocks, KEPT_BLOCKS)
+    return await _resume(genesis, store, blocks, log, pool)
+
+
+async def _resume(
+    genesis: Genesis, store: NodeStore, blocks: PartitionReader, log: PartitionReader, pool: SignaturePool
+) -> Resumed:
     stored = store.load(genesis)
     state, last = stored.state, None
     forks = ForkWatch(genesis, state.head.frontier)
@@ -68,24 +106,40 @@ async def catch_up(
         forks.grown(state.head.frontier)
     position, published, ahead = await _follow_topic(store, blocks, pool, state, last, forks=forks)
     if published < stored.published:
-        raise IntegrityError(
-            f"the blocks topic ends at height {published}, but height {stored.published} was published; "
-            "restore the topic from its copies, then check it with 'bkdms verify'",
-            code="blocks_topic_cut",
-        )
+        raise cut_topic(published, stored.published)
     if ahead > state.head.frontier.size and (await log.bounds())[0] > state.head.next_offset:
         # Where the log still holds what is missing, it is derived, committed and published again.
         raise IntegrityError(
-            f"the blocks topic has a gap after height {state.head.height}, and the chain log begins later; "
-            "restore the topic from its copies, then check it with 'bkdms verify'",
+            f"the blocks topic has a gap after height {state.head.height}, and the chain log begins later; bring the "
+            "blocks back with 'bkdms ledger restore', then check them with 'bkdms verify'",
             code="blocks_topic",
         )
-    if state.head.height == 0:
-        return Resumed(state, state.head.frontier, None, (), published, position, forks)
-    again = store.load(genesis)
-    before = again.state.head.frontier
-    changes = await _compare_with_log(again.state, again.tail[-1], log)
-    return Resumed(again.state, before, changes, again.tail, published, position, forks)
+    state, before, changes, log_next = await _place_in_log(genesis, store, log, published)
+    return Resumed(state, before, changes, store.load(genesis).tail, published, position, forks, log_next)
+
+
+async def _place_in_log(
+    genesis: Genesis, store: NodeStore, log: PartitionReader, published: int
+) -> tuple[ChainState, Frontier, Changes | None, int]:
+    """Return the state after the last block, the tree before it, what it changed, and the next offset to read."""
+    stored = store.load(genesis)
+    state, before, changes = stored.state, stored.state.head.frontier, None
+    if not stored.tail:
+        if (await log.bounds())[0] <= state.head.next_offset:
+            return state, before, None, state.head.next_offset
+    else:
+        held = stored.tail[-1]
+        block = _parsed(held)
+        derived = await rederive(state, block.header.source, log)
+        if derived is not None and derived.block.encoded == block.encoded:
+            return state, before, derived.changes, state.head.next_offset
+        state = store.load(genesis).state
+        changes = _extended(extend(state, held.certified, assume_signed)).changes
+    offset = await find_reanchor(state, log)
+    if offset is None:
+        raise _other_log(state, published)
+    _log.warning("chain_reanchored", height=state.head.height, offset=offset)
+    return state, before, changes, offset
 
 
 async def _follow_topic(
@@ -135,17 +189,10 @@ async def _follow_topic(
     return position, published, ahead
 
 
-def certified_body(value: bytes | None) -> bytes:
-    """Return the certified block in a record of the blocks topic; empty for anything else."""
-    if value is None or avro.frame_id(value) != CERTIFIED_BLOCK.id:
-        return b""
-    return value[avro.FRAME_BYTES :]
-
-
 def _extended(result: Extended | BlockProblem) -> Extended:
     if isinstance(result, BlockProblem):
         raise IntegrityError(
-            f"own folder: {result}; delete the node's folder, it is rebuilt", code="node_folder"
+            f"own folder: {result}; run 'bkdms ledger rebuild node' with this node's settings", code="node_folder"
         )
     return result
 
@@ -170,35 +217,27 @@ def _tree_size(body: bytes) -> int:
     return parsed[0].header.tree_size if parsed is not None else 0
 
 
-async def _compare_with_log(state: ChainState, held: LedgerBlock, log: PartitionReader) -> Changes:
+def _parsed(held: LedgerBlock) -> Block:
     parsed = parse_certified(held.certified)
     if parsed is None:
-        raise IntegrityError("own folder: undecodable block; delete the node's folder", code="node_folder")
-    derived = await rederive(state, parsed[0].header.source, log)
-    if derived is None or derived.block.encoded != parsed[0].encoded:
         raise IntegrityError(
-            f"the chain log does not give block {held.height} again, so it was cut or replaced; "
-            "check the ledger with 'bkdms verify' before anything is written",
-            code="log_differs",
+            "own folder: undecodable block; run 'bkdms ledger rebuild node' with this node's settings", code="node_folder"
         )
-    return derived.changes
+    return parsed[0]
 
 
-async def rederive(state: ChainState, source: LogSource, log: PartitionReader) -> Derived | None:
-    """Derive the block over a range of the log again; None where the log does not hold the range."""
-    first, end = await log.bounds()
-    if first > source.first or end < source.next:
-        return None
-    deriver = Deriver(state)
-    closed: list[Derived] = []
-    await log.seek(source.first)
-    while deriver.next_offset < source.next:
-        for record in await log.fetch(_FETCH_RECORDS, _FETCH_TIMEOUT_MS):
-            if record.offset < source.next:
-                read = LogRecord(record.offset, record.time_ms, record.value)
-                closed.extend(deriver.feed(read, parse_value(record.value)).closed)
-    closed.extend(deriver.close())
-    return closed[0] if len(closed) == 1 else None
+def _other_log(state: ChainState, published: int) -> IntegrityError:
+    height = state.head.height
+    what = f"does not give block {height} again" if height else "begins later than the chain"
+    kept = f" Blocks after {published} are in this node's folder only: restore them first." * (
+        height > published
+    )
+    return IntegrityError(
+        f"the chain log {what}, so it was cut or replaced, and no reanchor of block {height} is in it. Check the "
+        f"ledger with 'bkdms verify', bring back missing blocks with 'bkdms ledger restore', then let the holders of "
+        f"the root keys run 'bkdms ledger reanchor'.{kept}",
+        code="log_differs",
+    )
 
 
 async def recover_signing_records(
