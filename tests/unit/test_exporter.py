@@ -20,7 +20,8 @@ from pipeline.core.policy_file import log_verifier
 from pipeline.core.quorum import Certified, check_certificate
 from pipeline.core.replica import Extended, extend
 from pipeline.core.tiles import TileId, decode_bundle, tiles_of
-from pipeline.services.exporter import ExportParts, ExportWorker, follow_to_end, leaves_of
+from pipeline.services.export_sink import leaves_of
+from pipeline.services.exporter import ExportParts, ExportWorker, follow_to_end
 from pipeline.services.follower import Follower
 from tests.support.chain import Chain, MemoryReader, MemoryTopic
 from tests.support.tiles import exported_files, exporter, write_log
@@ -208,7 +209,7 @@ async def test_a_block_without_a_quorum_is_not_exported(case: Case, tmp_path: Pa
 async def test_any_other_key_than_the_log_key_is_refused(case: Case, tmp_path: Path) -> None:
     store = SqlExportStore(tmp_path / ".state", case.world.genesis)
     reader = MemoryReader(case.topic())
-    parts = ExportParts(case.world.genesis, case.world.roots[0], reader, TileFiles(tmp_path), store)
+    parts = ExportParts(case.world.genesis, case.world.registrar, reader, TileFiles(tmp_path), store)
     with pytest.raises(ConfigError, match="log key"):
         ExportWorker(parts)
     store.close()

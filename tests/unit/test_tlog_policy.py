@@ -172,9 +172,11 @@ def test_a_bad_signature_of_a_listed_key_refuses_the_note() -> None:
 
 def test_of_several_cosignatures_the_earliest_time_is_told() -> None:
     policy = good(made.text("quorum A", witnesses="A"))
-    later = f"cosignature/v1\ntime {made.TIME - 5}\n{made.BODY}".encode()
-    line = plain.line(made.name_of("A"), 4, made.SEEDS["A"], later, (made.TIME - 5).to_bytes(8, "big"))
-    found = check_note(policy, note("log", "A", lines=line))
+    lines = ""
+    for time in (made.TIME - 5, made.TIME + 3):
+        message = f"cosignature/v1\ntime {time}\n{made.BODY}".encode()
+        lines += plain.line(made.name_of("A"), 4, made.SEEDS["A"], message, time.to_bytes(8, "big"))
+    found = check_note(policy, note("log", "A", lines=lines))
     assert isinstance(found, Witnessed)
     assert found.cosigners == (("A", made.TIME - 5),)
 
