@@ -91,7 +91,7 @@ async def audit_topic(genesis: Genesis, settings: Settings, options: AuditOption
             start = max(first, auditor.position)
             with _bar("auditing", end - first, start - first) as advance:
                 report = await audit(auditor, topic_windows(blocks, start, end), advance)
-        report.log_blocks = 0
+        report.log_blocks, report.topic_end = 0, end
         if report.finding is None and auditor.log_start is not None:
             log_audit = LogAudit(auditor.log_start, log, auditor.state.head.incarnation)
             position = auditor.log_start.position

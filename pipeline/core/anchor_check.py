@@ -109,6 +109,9 @@ class AnchorReport:
         }
 
 
+NO_ANCHORS: Final = AnchorReport((), 0, 0, None)
+
+
 @dataclass(slots=True)
 class _Claim:
     """What an anchor says of the leaves [low, high), and whether the chain holds it; None until they were all seen.

@@ -14,13 +14,14 @@ from pipeline.core.anchor import Anchor
 from pipeline.core.anchor_check import AnchorCheck
 from pipeline.core.block import LogSource, parse_certified
 from pipeline.core.damage import Damage, locate_damage
-from pipeline.core.errors import IntegrityError
+from pipeline.core.errors import ConfigError, IntegrityError
 from pipeline.core.genesis import Genesis
 from pipeline.core.leaf_damage import locate_leaf_damage
 from pipeline.core.leaves import block_of_leaves
 from pipeline.core.replica import BlockProblem, BlockReason, Extended, extend, extend_uncertified
 from pipeline.core.state import ChainState
 from pipeline.core.survey import join
+from pipeline.services.anchored import first_finding
 from pipeline.services.audit_progress import AuditProgress, AuditStore, RootsInMemory
 from pipeline.services.audit_report import AuditReport, Finding, Source, WrongError, misplaced_leaf
 from pipeline.services.certificate_watch import CertificateWatch
@@ -112,7 +113,8 @@ class Auditor:
             TransientError: the disk refuses.
         """
         document = self.report.progress() | {
-            "ahead": [[size, root.hex()] for size, root in self._watch.claims.items()]
+            "ahead": [[size, root.hex()] for size, root in self._watch.claims.items()],
+            "anchors": self._anchors.progress(),
         }
         self._progress.save(document, time.monotonic())
         self._watch.stored()
@@ -122,6 +124,11 @@ class Auditor:
         if point is None:
             return
         self._state, self.position, report = point
+        if not self._anchors.go_on_from(report["anchors"]):
+            raise ConfigError(
+                "the audit to go on with was begun with other trusted files; give the same ones, or name another file",
+                code="audit_resume",
+            )
         self.report.go_on_from(report)
         self._note_head()
         self.report.resumed_after = self.report.height
@@ -275,5 +282,5 @@ async def audit(
     finally:
         await in_thread(auditor.save)
     # What comes before it in the source was settled first.
-    report.finding = report.finding or wrong
+    report.finding = first_finding(report.finding or wrong, report.anchors, report.height)
     return report

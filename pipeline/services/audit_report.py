@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pipeline.core.anchor_check import AnchorReport
+from pipeline.core.anchor_check import NO_ANCHORS, AnchorReport
 from pipeline.core.damage import Damage
 from pipeline.core.merkle import leaf_hash
 
@@ -109,7 +109,7 @@ class AuditReport:
     ``resumed_after`` is the height that an earlier run had reached, ``last_length`` the bytes of the last block,
     ``chain_bytes`` the sum of all (Table 10-3 block recorder). ``log_blocks`` counts the blocks that were derived
     again from the chain log, None where there is no log to look at; ``certified_by`` names the nodes that certified
-    an exported log.
+    an exported log; ``topic_end`` is the offset after the last record of the topic, where it was one.
     """
 
     blocks: int = 0
@@ -129,12 +129,26 @@ class AuditReport:
     certified_by: tuple[str, ...] = ()
     skipped: list[Finding] = field(default_factory=list)
     finding: Finding | None = None
-    anchors: AnchorReport | None = None
+    anchors: AnchorReport = NO_ANCHORS
+    topic_end: int | None = None
 
     @property
     def is_good(self) -> bool:
         """Whether nothing wrong was found."""
         return self.finding is None
+
+    @property
+    def not_excluded(self) -> str | None:
+        """What this audit can't have noticed, for people; None where anchors confirm the whole chain."""
+        agreed = self.anchors.agreed
+        if not agreed:
+            return NOT_EXCLUDED
+        if agreed >= self.tree_size:
+            return None
+        return (
+            f"a rewriting by a quorum of nodes together of what comes after leaf {agreed - 1} can't be excluded:"
+            " no trusted file speaks of it"
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as a JSON value."""
@@ -158,7 +172,8 @@ class AuditReport:
             "skipped_records": self.skipped_count,
             "skipped": [item.as_json() for item in self.skipped],
             "finding": None if self.finding is None else self.finding.as_json(),
-            "not_excluded": NOT_EXCLUDED,
+            **self.anchors.as_json(),
+            "not_excluded": self.not_excluded,
         }
 
     def skip(self, finding: Finding) -> None:

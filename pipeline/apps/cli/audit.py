@@ -1,6 +1,7 @@
 """``bkdms verify`` and ``bkdms trace``: checking a whole chain, and following one packet to its bytes."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -9,6 +10,7 @@ import typer
 
 from pipeline.adapters.sql.engine import open_engine
 from pipeline.adapters.sql.store import SqlPlatformStore
+from pipeline.apps.anchors import read_anchors
 from pipeline.apps.audit_run import (
     AuditOptions,
     audit_folder,
@@ -19,12 +21,15 @@ from pipeline.apps.audit_run import (
 )
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import emit_json, say, settings_of
+from pipeline.apps.cli.store_output import tell_store, with_store
+from pipeline.apps.store_check import store_audit
 from pipeline.config import Settings
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
-from pipeline.services.audit_report import NOT_EXCLUDED, AuditReport
+from pipeline.services.audit_report import AuditReport
 from pipeline.services.block_source import BlockSource
+from pipeline.services.store_audit import StoreReport
 from pipeline.services.trace import TraceProblem, find_code, trace_in_store
 
 _FOUND_WRONG: Final = 1
@@ -49,34 +54,66 @@ def verify(
         Path | None,
         typer.Option(help="File to keep the audit's progress in; one that is there is where it goes on."),
     ] = None,
+    trusted: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Older checkpoint, proof or site's receipt that was kept: is this still that history? (repeatable)"
+        ),
+    ] = None,
+    against_store: Annotated[
+        bool,
+        typer.Option("--against-store", help="Compare every row of the platform's store (store.url), too."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as data.")] = False,
 ) -> None:
     """Audit the whole chain: links, roots, certificates, signatures and admission, from the genesis file on.
 
     Needs no secret. Names the first thing that is wrong by block, entry, field and byte, and ends with exit code 1.
     Uses all cores. From Kafka, the last blocks are also derived again from the chain log, as far as it is still there.
-    An exported log holds the last certificate alone, which vouches for all blocks before it.
+    An exported log holds the last certificate alone, which vouches for all blocks before it. Whoever holds all keys
+    can write another history that is good by itself: only what somebody kept of the true one (--trusted) tells.
 
-    Example: bkdms verify --blocks export/blocks --genesis export/genesis.json
+    Example: bkdms verify --blocks export/blocks --genesis export/genesis.json --trusted kept-checkpoint
     """
     require_compiled_reader()
     if blocks is not None and tiles is not None:
         raise ConfigError("--blocks and --tiles are two audits: give one of them")
+    if against_store and (tiles is not None or resume is not None):
+        raise ConfigError(
+            "--against-store needs whole blocks from the first on: leave out --tiles and --resume"
+        )
     chain = load_genesis(genesis or settings_of(ctx).genesis)
-    options = AuditOptions(resume=resume)
-    if blocks is not None:
-        report = audit_folder(chain, blocks, options)
-    elif tiles is not None:
-        with opened_tiles(tiles) as read:
-            report = audit_tiles(chain, read, tiles, options)
+    options = AuditOptions(tuple(read_anchors(chain, trusted or ())), resume)
+    store: StoreReport | None = None
+    if against_store:
+        # Opened before anybody asks where the topic ends, so that the store can't be ahead of it.
+        with store_audit(settings_of(ctx), chain) as rows:
+
+            def compare(data: bytes, position: int) -> None:
+                rows.take(data, position if blocks is None else None)
+
+            report = _audited(ctx, chain, blocks, tiles, replace(options, on_block=compare))
+            store = rows.finish(report.topic_end) if report.is_good else None
     else:
-        report = asyncio.run(audit_topic(chain, settings_of(ctx), options))
+        report = _audited(ctx, chain, blocks, tiles, options)
     if json:
-        emit_json(report.as_json())
+        emit_json(report.as_json() if store is None else with_store(report, store))
     else:
         _tell(report)
-    if not report.is_good:
+        tell_store(report, store, is_asked=against_store)
+    if not report.is_good or (store is not None and not store.is_good):
         raise typer.Exit(_FOUND_WRONG)
+
+
+def _audited(
+    ctx: typer.Context, chain: Genesis, blocks: Path | None, tiles: str | None, options: AuditOptions
+) -> AuditReport:
+    if blocks is not None:
+        return audit_folder(chain, blocks, options)
+    if tiles is not None:
+        with opened_tiles(tiles) as read:
+            return audit_tiles(chain, read, tiles, options)
+    return asyncio.run(audit_topic(chain, settings_of(ctx), options))
 
 
 def _tell(report: AuditReport) -> None:
@@ -100,7 +137,10 @@ def _tell(report: AuditReport) -> None:
         say(
             f"note: the chain log still gives the last {report.log_blocks} of {report.height} blocks, as they are"
         )
-    say(f"note: {NOT_EXCLUDED}")
+    for verdict in report.anchors.verdicts:
+        print(f"agrees with {verdict.anchor.name}: {verdict.anchor.kind} of {verdict.anchor.size} leaves")
+    if report.not_excluded is not None:
+        say(f"note: {report.not_excluded}")
 
 
 def trace(
