@@ -4,11 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from cryptography.exceptions import InvalidSignature
 from typer.testing import CliRunner
 
+from pipeline.adapters.block_folder import block_file
+from pipeline.apps.bench.audit import measure_audit
+from pipeline.apps.bench.bare import measure_bare
 from pipeline.apps.bench.chain_maker import BenchChain, open_chain
 from pipeline.apps.bench.export import kept_tiles, measure_export
 from pipeline.apps.bench.figures import spread
+from pipeline.apps.bench.memory import resident_figures
 from pipeline.apps.bench.packets import BenchSite
 from pipeline.apps.bench.plan import (
     MODULE,
@@ -93,6 +98,41 @@ def test_proofs_are_measured_from_kept_tiles(chain: BenchChain) -> None:
     figures = measure_proofs(chain, tiles, 5, lambda _: None)
     assert figures["samples"] == 5
     assert figures["proof_ms"]["median"] > 0
+
+
+def test_the_audit_is_measured_beside_all_its_checks(chain: BenchChain) -> None:
+    figures = measure_audit(chain, 1, lambda _: None)
+    controls, lines = 2 * SMALL.sites, chain.block_count * 2 * SMALL.quorum
+    assert figures["packets"] >= SMALL.entries
+    assert figures["signatures"] == figures["packets"] + controls + lines
+    assert figures["bare_cpu_seconds"] > 0
+    assert len(figures["bare_runs"]) == 2
+
+
+def test_the_bare_cost_is_refused_for_a_signature_that_is_not_good(data: Path) -> None:
+    """Otherwise it would be the cost of something else."""
+    plan = BenchPlan(50, Suite.P256, sites=2)
+    made = open_chain(data, plan)
+    path = block_file(made.blocks_folder, 2)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"bench-1") + 200] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InvalidSignature):
+        measure_bare(made, 1, lambda _: None)
+
+
+def test_resident_memory_is_what_was_seen_shortly_before_each_mark() -> None:
+    samples = [
+        (100, 9 << 20),
+        (8_000, 100 << 20),
+        (9_000, 102 << 20),
+        (10_001, 500 << 20),
+        (19_000, 111 << 20),
+    ]
+    figures = resident_figures(BenchPlan(20_000), samples)
+    assert figures["resident_mib"] == {"10000": 101.0, "20000": 111.0}
+    assert figures["change_percent"] == {"10000": 0.0, "20000": 9.9}
+    assert figures["largest_mib"] == 500.0
 
 
 def test_the_spread_of_values() -> None:

@@ -11,14 +11,13 @@ from pathlib import Path
 from pipeline.adapters.block_folder import block_file, block_files, read_blocks
 from pipeline.adapters.keystore import load_signer
 from pipeline.apps.authority import ChainFiles, create_chain
+from pipeline.apps.bench.enrolments import enrolments
 from pipeline.apps.bench.packets import entry_time, made_packets
 from pipeline.apps.bench.plan import (
     FORMAT,
-    INDICATOR,
     START_MS,
     BenchPlan,
     fixed_random,
-    platform_key,
     site_name,
     site_signer,
 )
@@ -26,12 +25,10 @@ from pipeline.core import avro
 from pipeline.core.admission import CONTROL_SCHEMA, PACKET_SCHEMA
 from pipeline.core.block import encode_certified, parse_certified
 from pipeline.core.checkpoint import assemble_certificate, cosign
-from pipeline.core.control import Body, Enrol, KeyOffer, control_id, possession_message, sign_control
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
-from pipeline.core.keys import Use
-from pipeline.core.names import MAX_TIME_MS
+from pipeline.core.keys import PublicKey, Use
 from pipeline.core.outcome import Outcome
 from pipeline.core.replica import Extended, assume_signed, extend
 from pipeline.core.signing import Signer
@@ -67,6 +64,10 @@ class BenchChain:
     def block_count(self) -> int:
         """Blocks of the plan; there may be more in the folder, of a longer one."""
         return 1 + -(-self.plan.entries // self.plan.block_entries)
+
+    def site_keys(self) -> list[PublicKey]:
+        """Return the sites' verification keys."""
+        return [site_signer(number, self.plan.suite).public for number in range(self.plan.sites)]
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the plan's certified blocks in order."""
@@ -120,8 +121,9 @@ class _Maker:
         done = self._resume()
         deriver = Deriver(self._state)
         if not self._state.head.height:
-            for value in self._enrolments():
-                self._feed(deriver, avro.frame(CONTROL_SCHEMA, value), START_MS)
+            registrar = load_signer(self._chain.files.registrar_key, Use.REGISTRAR)
+            for raw in enrolments(self._plan, self._state.genesis.chain, registrar):
+                self._feed(deriver, avro.frame(CONTROL_SCHEMA, raw), START_MS)
         positions = {
             number: self._state.tables.positions.get(site_name(number), START)
             for number in range(self._plan.sites)
@@ -169,25 +171,6 @@ class _Maker:
         draft.replace(path)
         if derived.block.header.height > 1:
             self._progress(len(derived.block.entries))
-
-    def _enrolments(self) -> Iterator[bytes]:
-        """Yield the registrar's control records, which let all sites in."""
-        registrar = load_signer(self._chain.files.registrar_key, Use.REGISTRAR)
-        chain, sequence, previous = self._state.genesis.chain, 0, bytes(32)
-        for number in range(self._plan.sites):
-            for body in self._letting_in(number):
-                sequence += 1
-                raw = sign_control(chain, registrar, sequence, previous, body)
-                previous = control_id(raw) or previous
-                yield raw
-
-    def _letting_in(self, number: int) -> Iterator[Body]:
-        name, suite = site_name(number), self._plan.suite
-        signer, offered = site_signer(number, suite), platform_key(number, suite).public
-        public = signer.public
-        message = possession_message(self._state.genesis.chain, name, public.fingerprint)
-        yield Enrol(name, public.algorithm, public.raw, signer.sign(message), (suite,), (INDICATOR,))
-        yield KeyOffer(name, 1, offered.algorithm, offered.raw, MAX_TIME_MS)
 
 
 def _packets_in(certified: bytes) -> int:

@@ -1,13 +1,16 @@
 """``bkdms bench``: figures of this machine, on a made-up chain with real signatures and certificates."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from pipeline.apps.bench.audit import measure_audit
 from pipeline.apps.bench.chain_maker import BenchChain, open_chain
 from pipeline.apps.bench.export import kept_tiles, measure_export
 from pipeline.apps.bench.figures import machine, progress
+from pipeline.apps.bench.memory import measure_memory
 from pipeline.apps.bench.plan import BenchPlan
 from pipeline.apps.bench.proofs import COLD_PROOFS, measure_proofs
 from pipeline.apps.cli.context import emit_json, say
@@ -49,7 +52,9 @@ def chain(
     """
     made = _chain(BenchPlan(entries, _suite(suite), values), data)
     size = sum(map(len, made.blocks()))
-    _tell({"folder": str(made.blocks_folder), "blocks": made.block_count, "bytes": size}, made, json=json)
+    _tell(
+        {"folder": str(made.blocks_folder), "blocks": made.block_count, "bytes": size}, made.plan, json=json
+    )
 
 
 @bench.command()
@@ -73,7 +78,33 @@ def proofs(
         tiles = kept_tiles(made, step)
     with progress("proving", samples + min(samples, COLD_PROOFS)) as step:
         figures = measure_proofs(made, tiles, samples, step)
-    _tell(figures, made, json=json)
+    _tell(figures, made.plan, json=json)
+
+
+@bench.command()
+def memory(
+    entries: Entries = 1_000_000,
+    values: Values = 1,
+    suite: SuiteName = "light",
+    data: Data = DATA,
+    *,
+    json: Json = False,
+) -> None:
+    """Measure the memory of a real accounting node while its chain grows from nothing, on a real Kafka and Redis.
+
+    One node, alone in its chain, in a folder that is removed afterwards. Packets are made on the way.
+
+    Example: bkdms bench memory --entries 1000000
+    """
+    require_compiled_reader()
+    plan = BenchPlan(entries, _suite(suite), values, nodes=1)
+    data.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(dir=data, prefix="memory-") as folder,
+        progress("sealing", entries) as step,
+    ):
+        figures = measure_memory(plan, Path(folder), step)
+    _tell(figures, plan, json=json)
 
 
 @stage.command()
@@ -94,7 +125,31 @@ def export(
     made = _chain(BenchPlan(entries, _suite(suite), values), data)
     with progress("exporting blocks", made.block_count) as step:
         figures = measure_export(made, step)
-    _tell(figures | {"source": "block files"}, made, json=json)
+    _tell(figures | {"source": "block files"}, made.plan, json=json)
+
+
+@stage.command()
+def audit(
+    entries: Entries = 100_000,
+    values: Values = 1,
+    suite: SuiteName = "xwing",
+    data: Data = DATA,
+    *,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Audits; the bare cost is measured before and after each.")
+    ] = 1,
+    json: Json = False,
+) -> None:
+    """Measure the audit of a folder of blocks against the bare cost of its signature checks and hashes.
+
+    The ratio says how much of the audit's time these would take alone, on the same cores in the same run.
+
+    Example: bkdms bench stage audit --entries 100000
+    """
+    made = _chain(BenchPlan(entries, _suite(suite), values), data)
+    with progress("auditing blocks", (2 * rounds + 1) * made.block_count) as step:
+        figures = measure_audit(made, rounds, step)
+    _tell(figures, made.plan, json=json)
 
 
 def _suite(name: str) -> Suite:
@@ -110,10 +165,10 @@ def _chain(plan: BenchPlan, data: Path) -> BenchChain:
         return open_chain(data, plan, step)
 
 
-def _tell(figures: dict[str, Any], made: BenchChain, *, json: bool) -> None:
+def _tell(figures: dict[str, Any], plan: BenchPlan, *, json: bool) -> None:
     """Print figures as lines, or with plan and machine as one JSON object."""
     if json:
-        emit_json({"figures": figures, "chain": made.plan.as_json(), "machine": machine()})
+        emit_json({"figures": figures, "chain": plan.as_json(), "machine": machine()})
         return
     for name, value in figures.items():
         print(f"{name.replace('_', ' '):<22} {value}")
