@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults judges fuzz lint up down clean
+.PHONY: help setup demo test faults judges fuzz determinism lint up down clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -27,6 +27,13 @@ judges: setup ## Let programs of others, built with Go, judge what we export
 fuzz: setup ## Try all readers on damaged and made-up bytes, guided by coverage, for some minutes
 	$(BIN)/python -m tests.fuzz --seconds 12
 
+determinism: setup ## Derive the same bytes under a newer Python, other hash seeds, time zones and locales, and after any fault
+	@sh ops/setup/newer_python.sh
+	$(BIN)/python -m tests.determinism.run
+	.venv-newer/bin/pytest -p no:cacheprovider tests/unit tests/property
+	$(BIN)/pytest --hypothesis-profile=thorough --timeout=3600 \
+		tests/property/test_node_faults.py tests/property/test_consumer_faults.py
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -41,5 +48,5 @@ down: ## Stop what `make up` started
 	@$(BIN)/bkdms down
 
 clean: ## Remove the environment, Kafka's jars and all caches; data folders stay
-	rm -rf .venv .cache dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-newer .cache dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-_THOROUGH = 20
+_THOROUGH = 30
 
 
 def examples(count: int) -> int:

@@ -231,7 +231,7 @@ class ConsumerFaults(RuleBasedStateMachine):
     )
     def lose_power(self, who: str, fault: WriteFault, survives: list[bool], data: st.DataObject) -> None:
         self.step_with_a_fault(who, fault, 2, data)
-        self.consumers[who].stop(survives)
+        self.consumers[who].lose_power(survives)
 
     @rule(who=WHO)
     def copy(self, who: str) -> None:
@@ -363,7 +363,7 @@ def test_power_loss_after_any_write_of_the_exporter_leaves_a_whole_log(survives:
             export.process.light(write, WriteFault.CRASH_AFTER)
             export.step()
             crashed = export.process is None
-            export.stop(SURVIVES[survives])
+            export.lose_power(SURVIVES[survives])
             machine.outsiders_find_a_whole_log_that_never_shrinks()
         finally:
             machine.clean_up()

@@ -118,9 +118,9 @@ class NodeFaults(RuleBasedStateMachine):
         if found is not None:
             found.process.light(writes, fault)
 
-    @rule(delivery=st.sampled_from(Delivery))
-    def next_batch(self, delivery: Delivery) -> None:
-        self.cluster.next_delivery = delivery
+    @rule(delivery=st.sampled_from(Delivery), count=st.integers(1, 6))
+    def next_batches(self, delivery: Delivery, count: int) -> None:
+        self.cluster.deliveries = [delivery] * count
 
     @precondition(lambda self: self.cluster.broker.late)
     @rule(count=st.integers(1, 4))
@@ -140,13 +140,14 @@ class NodeFaults(RuleBasedStateMachine):
         if found is not None:
             found.process.is_cut_off = not found.process.is_cut_off
 
-    @rule(number=NODES)
-    def kill_or_start(self, number: int) -> None:
+    @rule(number=NODES, periods=st.integers(0, 3))
+    def kill_or_start(self, number: int, periods: int) -> None:
         name = self.name(number)
         if name in self.cluster.running:
             self.cluster.kill(name)
         else:
             self.cluster.start(name)
+        self.traffic(periods)
 
     @rule(number=NODES)
     def copy_folder(self, number: int) -> None:
@@ -230,7 +231,7 @@ class NodeFaults(RuleBasedStateMachine):
     def _recover(self) -> None:
         """End all faults, and wait until everything in the log is published and held by every node."""
         cluster = self.cluster
-        cluster.next_delivery, cluster.broker.fetch_limit = Delivery.GOOD, 2000
+        cluster.deliveries, cluster.broker.fetch_limit = [], 2000
         cluster.broker.deliver_late(len(cluster.broker.late))
         for _ in range(RECOVERY_S):
             for name in cluster.names:
@@ -275,7 +276,7 @@ class NodeFaults(RuleBasedStateMachine):
 
 TestNodeFaults = NodeFaults.TestCase
 TestNodeFaults.settings = settings(
-    max_examples=examples(16),
+    max_examples=examples(10),
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

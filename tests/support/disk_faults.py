@@ -26,10 +26,10 @@ class _Pending:
 
 
 class FaultyDisk:
-    """The disk as one process writes to it while ``installed``; SQLite is not watched."""
+    """A disk as ``process`` writes to it while ``installed``; it outlives the process. SQLite is not watched."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    def __init__(self) -> None:
+        self.process = Process()
         self._pending: list[_Pending] = []
         self._synced: set[int] = set()
 
@@ -57,6 +57,10 @@ class FaultyDisk:
                 pending.undo()
         self._pending.clear()
 
+    def forget(self) -> None:
+        """Take everything for durable."""
+        self._pending.clear()
+
     def _faulty(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def with_faults(*args: Any, **named: Any) -> Any:
             return self._write(lambda: call(*args, **named))
@@ -64,8 +68,8 @@ class FaultyDisk:
         return with_faults
 
     def _write(self, act: Callable[[], Any]) -> Any:
-        self._process.check(remote=False)
-        return self._process.write(act, lambda: OSError(EIO, "Input/output error"))
+        self.process.check(remote=False)
+        return self.process.write(act, lambda: OSError(EIO, "Input/output error"))
 
     def _fsync(self, file: int, _fsync: Callable[[int], None] = os.fsync) -> None:
         def act() -> None:

@@ -54,7 +54,7 @@ class Consumer:
     def __init__(self, loop: SimulatedLoop, world: World, topic: MemoryTopic, folder: Path) -> None:
         self.loop, self.world, self.topic, self.folder = loop, world, topic, folder
         self.process: Process | None = None
-        self.disk = FaultyDisk(Process())
+        self.disk = FaultyDisk()
         self.caught_up = False
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -74,7 +74,7 @@ class Consumer:
         """Start, if it does not run."""
         if self.process is None:
             self.process = Process()
-            self.disk = FaultyDisk(self.process)
+            self.disk.process = self.process
             self.open(self.process)
 
     def step(self) -> None:
@@ -90,12 +90,16 @@ class Consumer:
             except CrashError:
                 self.stop()
 
-    def stop(self, survives: Sequence[bool] = (True,)) -> None:
-        """Kill it between two steps; with power loss where not everything ``survives``."""
+    def stop(self) -> None:
+        """Kill it between two steps."""
         if self.process is not None:
             self.process.is_dead = True
             self.close()
             self.process = None
+
+    def lose_power(self, survives: Sequence[bool]) -> None:
+        """Kill it, and of what it wrote without making it durable keep what ``survives``, the newest first."""
+        self.stop()
         self.disk.lose_power(survives)
 
     def drain(self) -> None:
@@ -108,6 +112,7 @@ class Consumer:
     def put_back(self, copy: Path) -> None:
         """Restore the folder from a copy."""
         self.stop()
+        self.disk.forget()
         shutil.rmtree(self.folder)
         shutil.copytree(copy, self.folder)
 

@@ -56,7 +56,7 @@ class Cluster:
         self.redis = LedgerKeys()
         self.folder = scratch_folder()
         self.running: dict[str, Running] = {}
-        self.next_delivery = Delivery.GOOD
+        self.deliveries: list[Delivery] = []
         self._reference = Deriver(world.state())
         self.reference: list[Derived] = []
 
@@ -93,8 +93,7 @@ class Cluster:
         )
 
     def _deliver(self) -> Delivery:
-        delivery, self.next_delivery = self.next_delivery, Delivery.GOOD
-        return delivery
+        return self.deliveries.pop() if self.deliveries else Delivery.GOOD
 
     def kill(self, name: str) -> None:
         """End a node between two of its steps."""

@@ -1,0 +1,1 @@
+"""The same log gives the same bytes, whatever runs it."""
