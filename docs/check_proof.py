@@ -84,7 +84,8 @@ def root_of(leaf, index, size, path):
 
 def check_note(policy, note):
     """Return origin, size and root of a checkpoint that a log of the policy signed and its quorum cosigned."""
-    need(not re.search(rb"[\x00-\x09\x0b-\x1f]", note) and note.endswith(b"\n"), "checkpoint: not lines of text")
+    need(note[-1:] == policy[-1:] == b"\n" and not re.search(rb"[\0-\x08\x0b-\x1f]", note + policy)
+         and b"\t" not in note and b"\x7f" not in policy, "checkpoint or policy are not lines of text")
     text, _, lines = note.decode().rpartition("\n\n")
     (origin, size, root), body = text.split("\n"), f"{text}\n".encode()
     need(re.fullmatch("[1-9][0-9]{0,18}", size) and len(base64(root)) == 32, "checkpoint: size or root")
@@ -111,8 +112,8 @@ def check_note(policy, note):
             keys, met = keys | {(what, key)}, met | {alias} if found else met
             names, free = names | {alias} - {b""}, free | {alias}
         elif what == b"group" and words[0] not in names and free >= set(words[2:]):
-            least = {b"any": 1, b"all": len(words) - 2}.get(words[1]) or int(words[1])
-            need(1 <= least <= len(words) - 2 == len(set(words[2:])), "policy: a group's size")
+            sizes = {b"%d" % number: number for number in range(len(words) - 1)} | {b"any": 1, b"all": len(words) - 2}
+            need((least := sizes[words[1]]) and len(words) - 2 == len(set(words[2:])), "policy: a group's size")
             met |= {words[0]} if len(met & set(words[2:])) >= least else set()
             names, free = names | {words[0]}, free - set(words[2:]) | {words[0]}
         elif what == b"quorum" and quorum is None and len(words) == 1 and words[0] in names:
@@ -153,18 +154,18 @@ def check(policy, data):
              item["leaf_index"] < entry["leaf_index"], "a control record of another site, or one that came later")
         return body
     packet, header = read(PACKET, raw := proven(entry, "packet", 1))[0], read(HEADER, base64(spot["payload"]))[0]
-    begin, end = header["first_index"], header["first_index"] + header["entries"]
+    begin, end, count = header["first_index"], header["first_index"] + header["entries"], packet["count"]
     spot = {**spot, "kind": "header", "leaf_index": end, "log_offset": header["next"], "broker_time": header["end"]}
     need(proven(spot, "header", 3) and [header[name] for name in "version rules chain chain_id topic partition".split()]
          == [1, 1, chain, genesis["url"], log["topic"], log["partition"]], "a header of another chain or version")
     need(begin <= entry["leaf_index"] < end and header["first"] <= entry["log_offset"] < header["next"]
          and header["start"] <= time < header["end"], "the packet is not of the header's block")
     site, offer = right(evidence["enrolment"], 1, ENROL), right(evidence["key_offer"], 4, OFFER)
-    key = site["algorithm"], site["key"]
-    claim = fingerprint(1, *key) + site["site_id"] + f"{site['country']}/{site['city']}".encode()
+    key, site_key = (site["algorithm"], site["key"]), fingerprint(1, site["algorithm"], site["key"])
+    claim = site_key + site["site_id"] + f"{site['country']}/{site['city']}".encode()
     check_signature(*key, site["possession"], b"bkdms/possession/v1\0" + chain + claim)
     check_signature(*key, packet["signature"], b"bkdms/packet/v1\0" + raw[:-64])
-    need((packet["version"], packet["chain"], packet["site_key"]) == (1, chain, fingerprint(1, *key)), "another key")
+    need((packet["version"], packet["chain"], packet["site_key"]) == (1, chain, site_key), "another chain or key")
     suite, signing, sealing = SUITES[packet["suite"]]
     need(offer["algorithm"] == sealing and fingerprint(2, sealing, offer["key"]) in
          [reader["key"] for reader in packet["recipients"]], "not sealed to the key offered, as the suite says")
@@ -174,13 +175,12 @@ def check(policy, data):
     need((packet["from"] < time - rules["max_age_ms"]) == (evidence["grant"] is not None), "too old, or needless grant")
     grant = right(evidence["grant"], 3, GRANT) if evidence["grant"] else {**packet, "expires": time}
     need(grant["from"] <= packet["from"] and packet["to"] <= grant["to"] and time <= grant["expires"], "too old")
-    numbers = u64(packet["sequence"]) + packet["count"].to_bytes(4, "big")
-    context = sha(b"bkdms/record-ctx/v1\0", chain, packet["site_id"], packet["site_key"], numbers)
+    context = sha(b"bkdms/record-ctx/v1\0", chain, site["site_id"], site_key, u64(packet["sequence"]), u64(count)[4:])
     shown = {-1: f"packet {packet['sequence']}: entry {entry['leaf_index'] - begin} of block {header['height']}"}
     for item in evidence["disclosed"]:
         data, salt, number = base64(item["record"]), base64(item["salt"]), item["index"]
         leaf = sha(b"\0bkdms/record/v1\0", context, number.to_bytes(4, "big"), salt, data)
-        found = root_of(leaf, number, packet["count"], [base64(step) for step in item["path"]])
+        found = root_of(leaf, number, count, [base64(step) for step in item["path"]])
         need(found == packet["digest"] and [len(item), len(salt)] == [4, 32] and number > max(shown),
              f"record {number} is not in the packet, or not in order")
         record = read(RECORD, data)[0]
