@@ -65,6 +65,11 @@ class SurveyPool:
         self._changed.clear()
 
     @property
+    def processes(self) -> list[int]:
+        """The process ids of the helpers."""
+        return [process.pid for process in self._processes if process.pid is not None]
+
+    @property
     def room(self) -> int:
         """How many more blocks may be handed in, so that all cores have work and no more is held than that."""
         return JOBS_PER_HELPER * len(self._links) - len(self._jobs)
