@@ -25,7 +25,7 @@ from pipeline.services.witness_peer import Peer, prover
 from tests.judges.ssh_agent import ssh_agent
 from tests.support.tiles import VERIFIER, exported_files, write_log
 from tests.support.witness import HonestWitness
-from tests.support.witnessing import WitnessCase, export, policy_of, size_of, worker
+from tests.support.witnessing import BRIEF_S, WitnessCase, export, policy_of, size_of, worker
 from tests.support.world import secret
 from tests.unit.test_serve import free_port
 
@@ -121,7 +121,7 @@ async def test_every_checkpoint_is_published_under_a_policy_with_its_cosignature
     async with witness.served():
         policy = policy_of(case.world, witness)
         for blocks in range(1, 7):
-            await export(worker(case, tmp_path / "log", case.topic(blocks), policy, finish_s=10))
+            await export(worker(case, tmp_path / "log", case.topic(blocks), policy))
             found = check_note(policy, exported_files(tmp_path / "log")["checkpoint"])
             assert isinstance(found, Witnessed)
             assert found.checkpoint.size == case.size(blocks)
@@ -152,7 +152,7 @@ async def test_a_fork_is_refused_and_publication_stops(
     async with second.served():
         async with witness.served():
             topic = case.topic(seen, case.other)
-            await export(worker(case, tmp_path / "other", topic, policy_of(case.world, witness), finish_s=10))
+            await export(worker(case, tmp_path / "other", topic, policy_of(case.world, witness)))
         await export(worker(case, tmp_path / "log", case.topic(2), policy_of(case.world, second)))
         before = exported_files(tmp_path / "log")["checkpoint"]
         async with witness.served():
@@ -171,16 +171,16 @@ async def test_a_rollback_is_refused_and_publication_stops(
     async with second.served():
         async with witness.served():
             policy = policy_of(case.world, witness)
-            await export(worker(case, tmp_path / "whole", case.topic(), policy, finish_s=10))
+            await export(worker(case, tmp_path / "whole", case.topic(), policy))
         await export(worker(case, tmp_path / "log", case.topic(2), policy_of(case.world, second)))
         before = exported_files(tmp_path / "log")["checkpoint"]
         async with witness.served():
             policy = policy_of(case.world, witness, second)
             with pytest.raises(IntegrityError) as halted:
-                await export(worker(case, tmp_path / "log", case.topic(4), policy, finish_s=20))
+                await export(worker(case, tmp_path / "log", case.topic(4), policy))
             assert halted.value.code == "witness_ahead"
             assert exported_files(tmp_path / "log")["checkpoint"] == before
-            await export(worker(case, tmp_path / "log", case.topic(), policy, finish_s=10))
+            await export(worker(case, tmp_path / "log", case.topic(), policy))
     assert size_of(tmp_path / "log") == case.size(6)
 
 
@@ -189,5 +189,6 @@ async def test_a_log_that_it_does_not_know_is_not_published(
 ) -> None:
     async with witness.served(knows_log=False):
         with pytest.raises(TransientError, match=witness.name):
-            await export(worker(case, tmp_path / "log", case.topic(), policy_of(case.world, witness)))
+            policy = policy_of(case.world, witness)
+            await export(worker(case, tmp_path / "log", case.topic(), policy, finish_s=BRIEF_S))
     assert size_of(tmp_path / "log") == 0

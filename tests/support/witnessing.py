@@ -28,6 +28,9 @@ class ListedWitness(Protocol):
 
 PACE = Pace(between=0.02, longest=2.0, grace=0.05, first_pause=0.02, longest_pause=0.02, patience=0.1)
 TIMEOUT_S = 0.3
+"""Of a request to a witness that will not answer it."""
+PATIENT_S = 60.0
+BRIEF_S = 0.4
 
 
 def policy_of(world: World, *witnesses: ListedWitness, needed: int = 1) -> TlogPolicy:
@@ -78,10 +81,11 @@ def worker(
     topic: MemoryTopic,
     policy: TlogPolicy,
     pace: Pace = PACE,
-    finish_s: float = 0.4,
+    finish_s: float = PATIENT_S,
+    timeout_s: float = PATIENT_S,
 ) -> ExportWorker:
     """Return an exporter under a policy, as after a start of the process."""
-    publishing = ExportPolicy(policy, HttpWitnessClient(TIMEOUT_S), pace, finish_s)
+    publishing = ExportPolicy(policy, HttpWitnessClient(timeout_s), pace, finish_s)
     return exporter(folder, case.world, topic, publishing=publishing)
 
 

@@ -4,9 +4,11 @@ from base64 import b64encode
 
 import pytest
 
-from pipeline.core.checkpoint import Checkpoint
+from pipeline.core.checkpoint import Checkpoint, cosign
+from pipeline.core.keys import Use
 from pipeline.core.merkle import MAX_TREE_SIZE
-from pipeline.core.note import ED25519, VerifierKey
+from pipeline.core.note import ED25519, MLDSA44, VerifierKey
+from pipeline.core.signing import MlDsa44Signer
 from pipeline.core.witness import (
     MAX_PROOF_HASHES,
     WitnessAnswer,
@@ -14,7 +16,8 @@ from pipeline.core.witness import (
     encode_request,
     read_answer,
 )
-from tests.support.witness import HonestWitness
+from tests.support.witness import TIME_S, HonestWitness
+from tests.support.world import secret
 from tests.vectors import generate_merkle as naive
 
 LOG = VerifierKey("log.example/one", ED25519, bytes(31) + b"\x05")
@@ -80,6 +83,15 @@ OLDER = Checkpoint(LOG.name, 7, bytes(range(32)))
 )
 def test_anything_else_with_status_200_is_a_bad_answer(body: bytes) -> None:
     assert read(200, body) == WitnessAnswer(WitnessOutcome.BAD_ANSWER)
+
+
+def test_a_post_quantum_cosignature_under_another_text_is_a_bad_answer() -> None:
+    signer = MlDsa44Signer(secret("w3"), Use.NODE)
+    key = VerifierKey("w3.example/witness", MLDSA44, signer.public.raw)
+    line = cosign(CHECKPOINT, key.name, signer, TIME_S).as_note_signature().line.encode()
+    assert read_answer(200, line, CHECKPOINT, 5, [key]).outcome is WitnessOutcome.COSIGNED
+    # This signature covers the first three lines of a text only.
+    assert read_answer(200, b"\n" + line, CHECKPOINT, 5, [key]).outcome is WitnessOutcome.BAD_ANSWER
 
 
 def test_another_size_is_taken_from_a_conflict() -> None:
