@@ -53,7 +53,7 @@ TOPIC_RIGHTS: Mapping[Role, Mapping[str, tuple[Operation, ...]]] = MappingProxyT
             "sites": _BOTH,
             "rejected": _WRITE,
         },
-        Role.REGISTRAR: {"chain": _WRITE, "blocks": _READ},
+        Role.REGISTRAR: {"chain": _BOTH, "blocks": _READ},
         Role.PLATFORM: {"blocks": _READ, "observations": _WRITE},
         Role.EXPORTER: {"blocks": _READ},
         Role.API: {"blocks": _READ},

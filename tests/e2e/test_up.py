@@ -21,6 +21,11 @@ SITE = {
     "BKDMS_SITE__CITY": "unlocode:USMES",
     "BKDMS_SITE__SITE_ID": "fd62::1",
 }
+REBUILT = {
+    "redis": "settings/node-1.toml",
+    "node": "settings/node-1.toml",
+    "store": "settings/platform.toml",
+}
 
 
 def status(folder: Path) -> tuple[int, dict[str, object]]:
@@ -101,3 +106,33 @@ def test_up_resumes_the_same_ledger_after_a_kill_and_leaves_no_orphans(
     assert stopped.code == 0
     assert holder(folder) is None
     assert status(folder)[0] == 1
+
+
+@pytest.mark.timeout(300)
+def test_what_the_workers_keep_is_rebuilt_while_only_the_servers_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each rebuild refuses while its worker runs; afterwards everything starts again with the same ledger."""
+    folder = tmp_path / "d"
+    assert up(folder).code == 0
+    try:
+        enrol_a_site(folder, monkeypatch)
+        before = commands.bkdms(folder / "bkdms.toml", "verify", "--json").json()
+        for part, settings in REBUILT.items():
+            answer = commands.bkdms(folder / settings, "ledger", "rebuild", part)
+            assert (answer.code, "stop it" in answer.talk) == ((0, False) if part == "redis" else (2, True))
+        assert commands.command("down", "--data-dir", str(folder)).code == 0
+        (folder / "platform" / "store.sqlite").unlink()
+        (folder / "nodes" / "node-1" / "node.sqlite").write_bytes(b"garbage")
+        servers = commands.command("up", "--data-dir", str(folder), "--detach", "--servers")
+        assert servers.code == 0, servers.talk
+        for part, settings in REBUILT.items():
+            answer = commands.bkdms(folder / settings, "ledger", "rebuild", part)
+            assert answer.code == 0, answer.talk
+        assert commands.command("down", "--data-dir", str(folder)).code == 0
+        assert up(folder).code == 0
+        after = commands.bkdms(folder / "bkdms.toml", "verify", "--json").json()
+        assert (after["height"], after["root"]) == (before["height"], before["root"])
+        assert status(folder)[0] == 0
+    finally:
+        commands.command("down", "--data-dir", str(folder))

@@ -39,6 +39,10 @@ def up(
     ] = 5_000,
     url: Annotated[str, typer.Option(help="URL of a new chain (its chain ID).")] = DEFAULT_URL,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
+    servers: Annotated[
+        bool,
+        typer.Option("--servers", help="Kafka and Redis alone, for `bkdms ledger` while no worker runs."),
+    ] = False,
 ) -> None:
     """Run Kafka, Redis and all workers on this machine until Ctrl-C; a second `up` resumes the same ledger.
 
@@ -46,7 +50,8 @@ def up(
     """
     folder = data_dir or default_data_dir()
     if detach:
-        _detach(folder, nodes, validators, period_ms, url)
+        options = ("--nodes", str(nodes), "--validators", str(validators))
+        _detach(folder, *options, "--period-ms", str(period_ms), "--url", url, *["--servers"] * servers)
         return
     chain = ChainPlan(
         url, nodes=node_names(nodes), quorum=usual_quorum(nodes), contract=Contract(period_ms=period_ms)
@@ -54,7 +59,7 @@ def up(
     with interruptible():
         deployment = LocalDeployment(folder, LocalPlan(chain, validators), say=say)
         try:
-            deployment.start()
+            deployment.start(servers_only=servers)
             _tell_addresses(deployment)
             wait_for_interrupt()
         except KeyboardInterrupt:
@@ -71,7 +76,7 @@ def _tell_addresses(deployment: LocalDeployment) -> None:
     say(f"  state     bkdms status --data-dir {deployment.data_dir}")
 
 
-def _detach(folder: Path, nodes: int, validators: int, period_ms: int, url: str) -> None:
+def _detach(folder: Path, *options: str) -> None:
     """Run ``up`` in a session of its own and wait until every part is ready."""
     if (process := holder(folder)) is not None:
         raise ConfigError(f"{folder} is in use by process {process}: it is running already")
@@ -82,8 +87,7 @@ def _detach(folder: Path, nodes: int, validators: int, period_ms: int, url: str)
         child = subprocess.Popen(  # noqa: S603  our own program
             [
                 *(sys.executable, "-m", "pipeline.apps.cli", "up", "--data-dir", str(folder)),
-                *("--nodes", str(nodes), "--validators", str(validators)),
-                *("--period-ms", str(period_ms), "--url", url),
+                *options,
             ],
             stdin=subprocess.DEVNULL,
             stdout=out,

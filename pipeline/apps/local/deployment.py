@@ -86,8 +86,8 @@ class LocalDeployment:
         """Settings for commands that a person runs beside the stack."""
         return self.data_dir / SETTINGS_NAME
 
-    def start(self) -> None:
-        """Start everything; returns when every part is ready.
+    def start(self, *, servers_only: bool = False) -> None:
+        """Start everything, or Kafka and Redis alone; returns when every part is ready.
 
         Raises:
             ConfigError: something is missing or the folder is in use.
@@ -100,10 +100,12 @@ class LocalDeployment:
                 create_chain(self.chain.folder, self.plan.chain)
             private_folder(self.data_dir / "settings")
             self._write_operator_settings()
-            programs = self.programs()
-            for program in programs:
-                self._run(program)
-            for program in programs:
+            programs = [(program, self._settings(program)) for program in self.programs()]
+            if servers_only:
+                return
+            for program, settings in programs:
+                self._run(program, settings)
+            for program, _ in programs:
                 self.say(f"waiting for {program.name}")
                 self.stack.supervisor.await_ready(program.name)
         except BaseException:
@@ -188,8 +190,8 @@ class LocalDeployment:
             },
         )
 
-    def _run(self, program: Program) -> None:
-        settings = write_settings(
+    def _settings(self, program: Program) -> Path:
+        return write_settings(
             self.data_dir / "settings" / f"{program.name}.toml",
             {
                 **self._common(),
@@ -199,6 +201,8 @@ class LocalDeployment:
                 **program.settings,
             },
         )
+
+    def _run(self, program: Program, settings: Path) -> None:
         probe = partial(is_open, program.port) if program.is_https else partial(is_healthy, program.port)
         argv = self.python("pipeline.apps.cli", "--config", str(settings), *program.command)
         self.stack.run(program.name, argv, probe=probe, is_awaited=False)

@@ -126,6 +126,6 @@ def _parsed(certified: bytes) -> Block:
     parsed = parse_certified(certified)
     if parsed is None:
         raise IntegrityError(
-            "own folder: undecodable block; run 'bkdms ledger rebuild node' with this node's settings", code="node_folder"
+            "own folder: undecodable block; run 'bkdms ledger rebuild node'", code="node_folder"
         )
     return parsed[0]

@@ -103,7 +103,7 @@ class Publishing:
         if not waiting or waiting[0].height != memory.published + 1:
             raise IntegrityError(
                 f"block {memory.published + 1} is committed but this node does not hold it; "
-                "run 'bkdms ledger rebuild node' with this node's settings",
+                "run 'bkdms ledger rebuild node'",
                 code="node_folder",
             )
         for block in waiting:

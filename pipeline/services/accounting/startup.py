@@ -191,9 +191,7 @@ async def _follow_topic(
 
 def _extended(result: Extended | BlockProblem) -> Extended:
     if isinstance(result, BlockProblem):
-        raise IntegrityError(
-            f"own folder: {result}; run 'bkdms ledger rebuild node' with this node's settings", code="node_folder"
-        )
+        raise IntegrityError(f"own folder: {result}; run 'bkdms ledger rebuild node'", code="node_folder")
     return result
 
 
@@ -221,7 +219,7 @@ def _parsed(held: LedgerBlock) -> Block:
     parsed = parse_certified(held.certified)
     if parsed is None:
         raise IntegrityError(
-            "own folder: undecodable block; run 'bkdms ledger rebuild node' with this node's settings", code="node_folder"
+            "own folder: undecodable block; run 'bkdms ledger rebuild node'", code="node_folder"
         )
     return parsed[0]
 
