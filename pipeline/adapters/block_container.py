@@ -1,12 +1,13 @@
 """An Avro object container file of CertifiedBlock records, which any Avro tool reads."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from io import BufferedWriter
 from pathlib import Path
 from typing import Final
 
+from fastavro.read import reader
 from fastavro.write import Writer
 
 from pipeline.core import avro
@@ -97,3 +98,26 @@ class BlockContainer:
 
     def _refused(self, error: OSError) -> ConfigError:
         return ConfigError(f"can't write {self._path}: {error.strerror}", code="config.file")
+
+
+def read_container(path: Path) -> Iterator[bytes]:
+    """Yield the encoded certified blocks of a container file, unverified, in its order.
+
+    Raises:
+        ConfigError: the file can't be read, or is no container file of such blocks or a damaged one; the blocks
+            before the damage were given (code ``block_container``).
+    """
+    count = 0
+    try:
+        with path.open("rb") as file:
+            for value in reader(file, CERTIFIED_BLOCK.parsed):
+                yield avro.encode(CERTIFIED_BLOCK, value)  # type: ignore[arg-type]  # a record by its schema
+                count += 1
+    except OSError as error:
+        raise ConfigError(f"file of blocks {path}: {error.strerror}", code="block_container") from None
+    except Exception as error:
+        # The library lets out whatever its parts raise on bytes that are no container.
+        raise ConfigError(
+            f"{path} is no Avro container file of blocks, or damaged after {count} of them: {error}",
+            code="block_container",
+        ) from None
