@@ -30,13 +30,14 @@ class UnreadableError(Exception):
 
 
 class Bundle:
-    """An entry bundle; ``ends`` are the ends of its entries in ``data``, as many as the tree has of it."""
+    """An entry bundle: the ends of its entries in ``data``, as many as the tree has of it, and their first bytes."""
 
-    __slots__ = ("_data", "_ends")
+    __slots__ = ("_data", "_ends", "_kinds")
 
-    def __init__(self, data: bytes, ends: list[int]) -> None:
+    def __init__(self, data: bytes, ends: list[int], kinds: bytes) -> None:
         self._data = data
         self._ends = ends
+        self._kinds = kinds
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -47,15 +48,12 @@ class Bundle:
 
     def first(self, kind: Kind, start: int) -> int | None:
         """Return the number of the first entry of a kind from ``start`` on, or None."""
-        return next((number for number in range(start, len(self)) if self._kind(number) == kind), None)
+        found = self._kinds.find(kind, start)
+        return None if found < 0 else found
 
     def all(self, kind: Kind) -> list[int]:
         """Return the numbers of all entries of a kind."""
-        return [number for number in range(len(self)) if self._kind(number) == kind]
-
-    def _kind(self, number: int) -> int:
-        start = (self._ends[number - 1] if number else 0) + _LENGTH_BYTES
-        return self._data[start] if start < self._ends[number] else 0
+        return [number for number, found in enumerate(self._kinds) if found == kind]
 
 
 class TileReader:
@@ -103,13 +101,18 @@ class TileReader:
         bundle = self._id(ENTRIES, index)
         data = self._content(bundle)
         ends: list[int] = []
+        kinds = bytearray()
         at, length = 0, len(data)
-        while len(ends) < bundle.width:
-            end = at + _LENGTH_BYTES + (data[at] << 8 | data[at + 1] if at + 1 < length else length)
-            if end > length:
-                raise UnreadableError(bundle.path, f"{length} bytes are not {bundle.width} entries")
-            ends.append(at := end)
-        return Bundle(data, ends)
+        for _ in range(bundle.width):
+            start = at + _LENGTH_BYTES
+            at = start + (data[at] << 8 | data[at + 1] if start < length else length)
+            if not start < at <= length:
+                raise UnreadableError(
+                    bundle.path, f"{length} bytes are not {bundle.width} entries of a chain"
+                )
+            ends.append(at)
+            kinds.append(data[start])
+        return Bundle(data, ends, bytes(kinds))
 
     def _id(self, level: int, index: int) -> TileId:
         count = self.size >> TILE_LEVELS * max(level, 0)

@@ -7,12 +7,16 @@ looking through the bundles backwards once. Nothing found is believed: the proof
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from pipeline.core.block import Header, Kind, parse_header, parse_leaf
 from pipeline.core.control import BackfillGrant, Control, Enrol, KeyOffer, parse_control
 from pipeline.core.names import SiteName
 from pipeline.core.tiles import TILE_WIDTH
 from pipeline.services.tile_reader import TileReader, UnreadableError, bundle_path
+
+_CACHED_HEADERS: Final = 1024
 
 Right = Enrol | KeyOffer | BackfillGrant
 """Control records that let a site's packets in."""
@@ -32,25 +36,22 @@ class HeaderSearch:
 
     def __init__(self, tiles: TileReader) -> None:
         self._tiles = tiles
+        self._last: FoundHeader | None = None
+        self.find = lru_cache(maxsize=_CACHED_HEADERS)(self._find)
+        """``find(height)`` returns the header of a height, or None for one that the tree has not got."""
 
-    def last(self) -> FoundHeader:
-        """Return the header of the last block.
-
-        Raises:
-            UnreadableError: the log is damaged there.
-        """
-        return self._next_from(self._tiles.size - 1)
-
-    def find(self, height: int) -> FoundHeader | None:
-        """Return the header of a height, or None for one that the tree has not got.
+    def _find(self, height: int) -> FoundHeader | None:
+        """Search the header of a height.
 
         Raises:
             UnreadableError: the log is damaged on the way.
         """
-        low, high, lowest, highest = 0, self._tiles.size, 1, self.last().header.height
+        self._last = self._last or self._next_from(self._tiles.size - 1)
+        low, high, lowest, highest = 0, self._tiles.size, 1, self._last.header.height
         is_halving = False
         while lowest <= height <= highest:
-            share = (height - lowest) * (high - low) // (highest - lowest + 1)
+            # The middle of its block, if all blocks were of one size.
+            share = (2 * (height - lowest) + 1) * (high - low) // (2 * (highest - lowest + 1))
             guess = low + ((high - low) // 2 if is_halving else share)
             is_halving = not is_halving  # blocks of very different sizes mislead the reckoned guess
             found = self._next_from(guess)
