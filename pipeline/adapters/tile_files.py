@@ -6,8 +6,10 @@ disk. Writing the same again changes nothing, so an export can be taken up again
 
 import os
 import shutil
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +32,9 @@ from pipeline.core.tiles import (
 MAX_FILE_BYTES: Final = TILE_WIDTH * (MAX_ENTRY_BYTES + 2)
 """The largest bundle there can be."""
 _DRAFT: Final = ".draft"
+_BATCH_FILES: Final = 32
+_SYNCING: Final = 8
+"""Files that are waited for side by side; a disk writes many in the time of one."""
 _TILES: Final = "tile"
 _FOLDER_MODE: Final = 0o755
 
@@ -67,13 +72,15 @@ class TileFiles:
     def write(self, tiles: Iterable[tuple[TileId, bytes]]) -> None:
         """Write bundles and tiles; full ones are never replaced by other bytes than whole ones.
 
+        They appear in the order given, some at a time, because waiting for the disk once is waiting long enough.
+
         Raises:
             TransientError: the disk refuses (code ``disk``).
         """
-        for tile, content in tiles:
-            self._put(tile.path, content)
-            if tile.is_full:
-                self._full.append(tile)
+        each = iter(tiles)
+        while batch := list(islice(each, _BATCH_FILES)):
+            self._put_all([(tile.path, content) for tile, content in batch])
+            self._full += [tile for tile, _ in batch if tile.is_full]
 
     def read_checkpoint(self) -> bytes:
         """Return the checkpoint's note; empty where there is none.
@@ -90,7 +97,7 @@ class TileFiles:
             TransientError: the disk refuses (code ``disk``).
         """
         self._sync_folders()
-        self._put(CHECKPOINT, note)
+        self._put_all([(CHECKPOINT, note)])
         self._sync_folders()
 
     def prune(self) -> None:
@@ -132,19 +139,19 @@ class TileFiles:
             except (FileNotFoundError, NotADirectoryError):
                 return b""
 
-    def _put(self, path: str, content: bytes) -> None:
-        if self.read(path, len(content) + 1) == content:
-            return
-        target = self._folder / path
+    def _put_all(self, files: Sequence[tuple[str, bytes]]) -> None:
+        """Give files their contents: all are on the disk before the first gets its name."""
+        new = [(path, content) for path, content in files if self.read(path, len(content) + 1) != content]
+        drafts = [self._folder / f"{_DRAFT}-{number}" for number in range(len(new))]
         with _disk_errors():
-            self._make_folder(target.parent)
-            draft = self._folder / _DRAFT
-            with draft.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        self._renamed.add(target.parent)
+            for draft, (path, content) in zip(drafts, new, strict=True):
+                self._make_folder((self._folder / path).parent)
+                draft.write_bytes(content)
+            with ThreadPoolExecutor(_SYNCING) as pool:
+                list(pool.map(_sync, drafts))
+            for draft, (path, _) in zip(drafts, new, strict=True):
+                draft.replace(self._folder / path)
+                self._renamed.add((self._folder / path).parent)
 
     def _make_folder(self, folder: Path) -> None:
         """Make a folder; its parents' entries are made durable with the files."""
@@ -162,8 +169,9 @@ class TileFiles:
         self._renamed.clear()
 
 
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
     finally:

@@ -139,14 +139,14 @@ class ExportSink:
         Raises:
             IntegrityError: what is exported contradicts the blocks (code ``export_fork``).
         """
-        edge = self._edge
+        edge, tiles = self._edge, list[tuple[TileId, bytes]]()
         for item in applied:
             before = edge.size
             edge, filled = edge.grow(leaves_of(item.extended))
             self._compare(before, edge)
-            self._files.write(filled)
+            tiles += filled
         if applied:
-            self._files.write(edge.partials())
+            self._files.write([*tiles, *edge.partials()])
             self._note = self._signed(applied[-1].extended)
             self._offer(edge)
         self._store.save(applied, next_offset, self._note)
