@@ -20,7 +20,7 @@ from pipeline.core.leaf_damage import locate_leaf_damage
 from pipeline.core.leaves import block_of_leaves
 from pipeline.core.replica import BlockProblem, BlockReason, Extended, extend, extend_uncertified
 from pipeline.core.state import ChainState
-from pipeline.core.survey import join
+from pipeline.core.survey import Survey, join
 from pipeline.services.anchored import first_finding
 from pipeline.services.audit_progress import AuditProgress, AuditStore, RootsInMemory
 from pipeline.services.audit_report import AuditReport, Finding, Source, WrongError, misplaced_leaf
@@ -83,14 +83,13 @@ class Auditor:
         """Audit the next sources, in order, some perhaps later; return whether to go on."""
         for source in sources:
             if self._pool is None:
-                self.settled += 1
-                if not self._judge(source):
-                    return False
-                continue
-            while self._pool.room <= 0:
-                if not self._settle(self._pool):
-                    return False
-            self._pending.append((source, self._pool.submit(source.data or b"")))
+                self._passed(source, self._judge(source))
+            else:
+                while self._pool.room <= 0 and self.report.finding is None:
+                    self._settle(self._pool)
+                self._pending.append((source, self._pool.submit(source.data or b"")))
+            if self.report.finding is not None:
+                return False
         return True
 
     def finish(self) -> AuditReport:
@@ -98,6 +97,7 @@ class Auditor:
         report = self.report
         while self._pending and self._pool is not None and report.finding is None:
             self._settle(self._pool)
+        self.save()
         if report.finding is None:
             report.finding = self._open
         if report.finding is None and self._watch.ahead is not None:
@@ -107,14 +107,17 @@ class Auditor:
         return report
 
     def save(self) -> None:
-        """Keep how far the audit has come, after the last good block.
+        """Keep how far the audit has come, unless it has come to something wrong, which it has to find again.
 
         Raises:
             TransientError: the disk refuses.
         """
+        if self.report.finding is not None:
+            return
         document = self.report.progress() | {
             "ahead": [[size, root.hex()] for size, root in self._watch.claims.items()],
             "anchors": self._anchors.progress(),
+            "open": None if self._open is None else self._open.as_json(),
         }
         self._progress.save(document, time.monotonic())
         self._watch.stored()
@@ -130,15 +133,26 @@ class Auditor:
                 code="audit_resume",
             )
         self.report.go_on_from(report)
+        self._open = None if report["open"] is None else Finding.of_json(report["open"])
         self._note_head()
         self.report.resumed_after = self.report.height
         self._watch.expect({size: bytes.fromhex(root) for size, root in report["ahead"]})
 
-    def _settle(self, pool: SurveyPool) -> bool:
-        """Settle the oldest source that was handed to the helpers; return whether to go on."""
+    def _settle(self, pool: SurveyPool) -> None:
+        """Settle the oldest source that was handed to the helpers."""
         source, number = self._pending.popleft()
-        found = pool.take(number)
+        self._passed(source, self._judge_surveyed(source, pool.take(number)))
+
+    def _passed(self, source: Source, go_on: bool) -> None:
+        """Note that a source was judged."""
         self.settled += 1
+        if go_on:
+            self._progress.passed(source.position + 1)
+            if self._progress.is_due(time.monotonic()):
+                self.save()
+
+    def _judge_surveyed(self, source: Source, found: Survey | None) -> bool:
+        """Judge a source by the survey of it, where there is one; return whether to go on."""
         if found is not None and is_placed(source, found, self._state.head.height + 1):
             self._note_log(found.header.source, source)
             changes = join(self._state, found)
@@ -215,7 +229,7 @@ class Auditor:
             self._open = None
         frontier = good.changes.head.frontier
         self._anchors.grow(good.height, good.block_hash, good.leaf_hashes)
-        self._progress.grown(good.changes, frontier, source.position + 1)
+        self._progress.grown(good.changes, frontier)
         if self._pool is not None:
             self._pool.learn(good.changes)
         if self._on_block is not None and isinstance(source.data, bytes):
@@ -224,8 +238,6 @@ class Auditor:
             self._watch.grown(frontier)
         except IntegrityError as error:
             return self._contradicted(error)
-        if self._progress.is_due(time.monotonic()):
-            self.save()
         return True
 
     def _note_head(self) -> None:

@@ -11,26 +11,26 @@ SAVE_EVERY_S: Final = 5.0
 
 
 SavedPoint = tuple[ChainState, int, Mapping[str, Any]]
-"""Where an audit stands after a good block: the state there, the source's next position, and its report so far."""
+"""Where an audit stands: the state after the last good block, the source's next position, and its report so far."""
 
 
 class AuditStore(Protocol):
     """Where an audit keeps how far it has come. Calls come from one thread at a time and block."""
 
     def load(self) -> SavedPoint | None:
-        """Return the point that was saved last, or None."""
+        """Return the point that was saved last, or None where no good block came before it."""
 
     def root_of_size(self, size: int) -> bytes | None:
         """Return the root after the saved block that ends at this tree size, or None."""
 
     def save(
         self,
-        changes: Changes,
+        changes: Changes | None,
         roots: Sequence[tuple[int, bytes]],
         position: int,
         report: Mapping[str, Any],
     ) -> None:
-        """Store what blocks changed since the last call, the roots after each, and the point; all or nothing."""
+        """Store what blocks changed since the last call, if any, the roots after each, and the point; all or nothing."""
 
 
 class RootsInMemory:
@@ -49,7 +49,7 @@ class RootsInMemory:
 
     def save(
         self,
-        changes: Changes,
+        changes: Changes | None,
         roots: Sequence[tuple[int, bytes]],
         position: int,
         report: Mapping[str, Any],
@@ -59,7 +59,7 @@ class RootsInMemory:
 
 
 class AuditProgress:
-    """What good blocks changed since it was saved last."""
+    """What good blocks changed since it was saved last, and the source's next position."""
 
     def __init__(self, store: AuditStore) -> None:
         self._store = store
@@ -67,19 +67,24 @@ class AuditProgress:
         self._roots: list[tuple[int, bytes]] = []
         self._changes: Changes | None = None
         self._position = 0
+        self._is_saved = True
         self._saved_s = 0.0
 
-    def grown(self, changes: Changes, frontier: Frontier, position: int) -> None:
-        """Note a good block; ``position`` is the source's next after it."""
+    def passed(self, position: int) -> None:
+        """Note that everything before this position of the source was judged."""
+        self._position = position
+        self._is_saved = False
+
+    def grown(self, changes: Changes, frontier: Frontier) -> None:
+        """Note a good block."""
         for name in Tables.__slots__:
             getattr(self._changed, name).update(getattr(changes.tables, name))
         self._changes = Changes(self._changed, changes.head)
         self._roots.append((frontier.size, frontier.root()))
-        self._position = position
 
     def is_due(self, now_s: float) -> bool:
         """Say whether enough time has gone by since it was saved last."""
-        return self._changes is not None and now_s - self._saved_s >= SAVE_EVERY_S
+        return not self._is_saved and now_s - self._saved_s >= SAVE_EVERY_S
 
     def save(self, report: Mapping[str, Any], now_s: float) -> None:
         """Store all of it.
@@ -87,7 +92,7 @@ class AuditProgress:
         Raises:
             TransientError: the disk refuses.
         """
-        if self._changes is not None:
+        if not self._is_saved:
             self._store.save(self._changes, self._roots, self._position, report)
         self._changed, self._roots, self._changes = Tables(), [], None
-        self._saved_s = now_s
+        self._saved_s, self._is_saved = now_s, True

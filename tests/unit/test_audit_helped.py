@@ -92,7 +92,7 @@ def lied(template: Block, entry: Entry) -> bytes:
 
 
 def flipped(blocks: list[bytes | None], at: int, place: int) -> None:
-    data = bytearray(blocks[at] or b"")
+    data = bytearray(blocks[at] or b"junk")
     data[place % len(data)] ^= 1 << place % 8
     blocks[at] = bytes(data)
 

@@ -82,15 +82,16 @@ class SqlAuditStore:
 
     def save(
         self,
-        changes: Changes,
+        changes: Changes | None,
         roots: Sequence[tuple[int, bytes]],
         position: int,
         report: Mapping[str, Any],
     ) -> None:
-        """Store what blocks changed since the last call, the roots after each, and the point; all or nothing."""
+        """Store what blocks changed since the last call, if any, the roots after each, and the point; all or nothing."""
         with transaction(self._engine) as connection:
             upsert(connection, _roots, [{"tree_size": size, "root": root} for size, root in roots])
-            save_changes(connection, changes)
+            if changes is not None:
+                save_changes(connection, changes)
             row = {"one": _ONE, "source": self._source, "position": position, "report": json.dumps(report)}
             upsert(connection, _point, [row])
 
