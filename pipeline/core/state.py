@@ -3,7 +3,7 @@
 Changes are journalled, so that a block can be undone and what it changed can be stored.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -85,6 +85,16 @@ class Changes:
 
     tables: Tables
     head: Head
+
+
+def in_one(changes: Iterable[Changes]) -> Changes | None:
+    """Return what consecutive blocks changed together; None where there are none."""
+    tables, head = Tables(), None
+    for each in changes:
+        for name in Tables.__slots__:
+            getattr(tables, name).update(getattr(each.tables, name))
+        head = each.head
+    return None if head is None else Changes(tables, head)
 
 
 class ChainState:

@@ -17,7 +17,7 @@ from pipeline.core.merkle import Frontier
 from pipeline.core.names import MAX_LONG, MAX_TIME_MS, SiteName
 from pipeline.core.sealing import PRIVATE_BYTES, SEALING_ALGORITHM, SealingKey, Suite
 from pipeline.core.signing import Ed25519Signer
-from pipeline.core.state import ChainState, Changes, Head, Offer, Position, Site, Tables
+from pipeline.core.state import ChainState, Changes, Head, Offer, Position, Site, Tables, in_one
 from tests.support.world import World, secret
 
 GENESIS = World().genesis
@@ -83,6 +83,25 @@ def test_rows_of_changes_give_the_state_that_the_changes_gave(
     for part in Tables.__slots__:
         assert getattr(state.tables, part) == getattr(first, part) | getattr(second, part)
     assert state.head == head
+
+
+@settings(max_examples=40, deadline=None)
+@given(first=tables, second=tables, head=heads)
+def test_changes_stored_together_are_as_those_stored_one_after_the_other(
+    engine: Engine, first: Tables, second: Tables, head: Head
+) -> None:
+    together = in_one([Changes(first, Head(*range(8))), Changes(second, head)])  # type: ignore[arg-type]
+    assert together is not None
+    with transaction(engine) as connection:
+        clear_state(connection)
+        save_changes(connection, together)
+    with transaction(engine) as connection:
+        state = load_state(connection, GENESIS)
+    assert isinstance(state, ChainState)
+    for part in Tables.__slots__:
+        assert getattr(state.tables, part) == getattr(first, part) | getattr(second, part)
+    assert state.head == head
+    assert in_one([]) is None
 
 
 def test_a_database_without_blocks_has_no_state(tmp_path: Path) -> None:

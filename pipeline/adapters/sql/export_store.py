@@ -15,7 +15,7 @@ from pipeline.adapters.sql.engine import open_sqlite, transaction, upsert
 from pipeline.adapters.sql.state_rows import clear_state, create_state_tables, load_state, save_changes
 from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
-from pipeline.core.state import ChainState
+from pipeline.core.state import ChainState, in_one
 
 EXPORT_FILE: Final = "export.sqlite"
 _ONE: Final = 1
@@ -79,10 +79,11 @@ class SqlExportStore:
     def save(self, applied: Sequence[Applied], next_offset: int, checkpoint: bytes) -> None:
         """Store what blocks changed, the position and the note of the last of them, all or nothing."""
         with transaction(self._engine) as connection:
-            for item in applied:
-                frontier = item.extended.changes.head.frontier
-                upsert(connection, _roots, [{"tree_size": frontier.size, "root": frontier.root()}])
-                save_changes(connection, item.extended.changes)
+            trees = [item.extended.changes.head.frontier for item in applied]
+            upsert(connection, _roots, [{"tree_size": tree.size, "root": tree.root()} for tree in trees])
+            changes = in_one(item.extended.changes for item in applied)
+            if changes is not None:
+                save_changes(connection, changes)
             row = {"one": _ONE, "next_offset": next_offset, "checkpoint": checkpoint}
             upsert(connection, _position, [row])
 
