@@ -90,7 +90,7 @@ def test_rows_of_changes_give_the_state_that_the_changes_gave(
 def test_changes_stored_together_are_as_those_stored_one_after_the_other(
     engine: Engine, first: Tables, second: Tables, head: Head
 ) -> None:
-    together = in_one([Changes(first, Head(*range(8))), Changes(second, head)])  # type: ignore[arg-type]
+    together = in_one([Changes(first, Head(*range(8))), Changes(second, head)])
     assert together is not None
     with transaction(engine) as connection:
         clear_state(connection)
