@@ -1,17 +1,25 @@
 """Our audit of an exported log names the file that is wrong, whatever was done to it."""
 
+import asyncio
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.adapters.tile_files import TileFiles
-from pipeline.apps.audit_run import audit_tiles
+from pipeline.apps.audit_run import AuditOptions, audit_tiles
 from pipeline.apps.cli.root import main
+from pipeline.core.block import Block, header_leaf, parse_header
+from pipeline.core.checkpoint import Checkpoint, sign_as_log
+from pipeline.core.merkle import leaf_hash, root_of
 from pipeline.core.note import format_note, parse_note
-from pipeline.core.tiles import TileId, tiles_of
+from pipeline.core.tiles import Edge, TileId, tiles_of
+from pipeline.services.audit import Auditor
 from pipeline.services.audit_report import AuditReport
 from pipeline.services.exporter import follow_to_end
+from pipeline.services.survey_pool import SurveyPool
+from pipeline.services.tile_audit import TileAudit
 from tests.support.chain import Chain, MemoryTopic
 from tests.support.tiles import exporter, write_log
 from tests.support.world import World
@@ -117,3 +125,149 @@ def test_the_command_says_good_or_names_the_file(
     shown = capsys.readouterr().out
     assert ended.value.code == code
     assert ("BAD  tile/0/000: missing" in shown) is damage
+
+
+def lied_log(folder: Path, leaves: list[bytes]) -> AuditReport:
+    """Audit a log of these leaves, exported and certified as it is."""
+    files = TileFiles(folder)
+    edge, filled = Edge.EMPTY.grow(leaves)
+    files.write(filled)
+    files.write(edge.partials())
+    checkpoint = Checkpoint(WORLD.genesis.origin, edge.size, edge.frontier().root())
+    note = parse_note(WORLD.certificate(checkpoint))
+    assert not isinstance(note, str)
+    files.write_checkpoint(
+        format_note(checkpoint.body(), [sign_as_log(checkpoint, WORLD.log_signer), *note.signatures])
+    )
+    return audited(folder)
+
+
+@pytest.fixture(scope="module")
+def blocks() -> list[list[bytes]]:
+    """The leaves of some blocks, block by block."""
+    chain = Chain(World())
+    assert chain.world.genesis.chain == WORLD.genesis.chain
+    sites = [chain.world.site(1), chain.world.site(2)]
+    chain.enrol(*sites)
+    for value in range(100):
+        chain.packets(*(site.packet([value]) for site in sites))
+    return [leaves_of_block(derived.block) for derived in chain.blocks]
+
+
+def leaves_of_block(block: Block) -> list[bytes]:
+    return [*(entry.leaf for entry in block.entries), header_leaf(block.header)]
+
+
+def start_of(leaves: list[bytes], index: int) -> int:
+    """Return where a leaf's bytes start in its bundle."""
+    return sum(len(leaf) + 2 for leaf in leaves[index // 256 * 256 : index]) + 2
+
+
+def test_a_log_that_was_certified_as_it_should_be_is_good(tmp_path: Path, blocks: list[list[bytes]]) -> None:
+    report = lied_log(tmp_path, [leaf for block in blocks for leaf in block])
+    assert report.is_good, report.finding
+    assert (report.blocks, report.packets, report.controls) == (101, 200, 4)
+    assert report.certified_by == ("node-0", "node-1", "node-2")
+
+
+@pytest.mark.parametrize("height", [90, 60])
+def test_a_bad_signature_in_a_certified_log_is_named_by_file_entry_and_bytes(
+    tmp_path: Path, blocks: list[list[bytes]], height: int
+) -> None:
+    leaves = [leaf for block in blocks for leaf in block]
+    index = sum(map(len, blocks[:height])) + 1
+    forged = leaves[index][:-1] + bytes((leaves[index][-1] ^ 1,))
+    block = [blocks[height][0], forged, blocks[height][2]]
+    header = parse_header(block[2][17:])
+    assert header is not None
+    root = root_of([leaf_hash(leaf) for leaf in block[:2]])
+    leaves[index : index + 2] = [forged, header_leaf(replace(header, entries_root=root))]
+    finding = lied_log(tmp_path, leaves).finding
+    assert finding is not None
+    assert finding.damage is not None
+    assert finding.source == TileId(-1, index // 256, 256 if index < 256 else len(leaves) - 256).path
+    assert (finding.height, finding.damage.entry, finding.damage.field) == (height + 1, 1, "payload")
+    start = start_of(leaves, index)
+    assert (finding.damage.start, finding.damage.end) == (start + 17, start + len(forged))
+
+
+def test_a_header_that_does_not_follow_is_named_by_its_field(
+    tmp_path: Path, blocks: list[list[bytes]]
+) -> None:
+    changed = [list(block) for block in blocks]
+    header = parse_header(changed[50][-1][17:])
+    assert header is not None
+    changed[50][-1] = header_leaf(replace(header, previous_hash=bytes(32)))
+    leaves = [leaf for block in changed for leaf in block]
+    finding = lied_log(tmp_path, leaves).finding
+    assert finding is not None
+    assert finding.damage is not None
+    assert (finding.height, finding.damage.field) == (51, "header.previous_hash")
+    bundle = (tmp_path / finding.source).read_bytes()
+    assert bundle[finding.damage.start : finding.damage.end] == bytes(32)
+
+
+@pytest.mark.parametrize("kind", [0, 4, 255])
+def test_a_leaf_of_no_kind_is_named(tmp_path: Path, blocks: list[list[bytes]], kind: int) -> None:
+    leaves = [leaf for block in blocks[:5] for leaf in block]
+    leaves[5] = bytes((kind,)) + leaves[5][1:]
+    finding = lied_log(tmp_path, leaves).finding
+    assert finding is not None
+    assert finding.damage is not None
+    assert (finding.height, finding.damage.start) == (2, start_of(leaves, 5))
+
+
+def test_leaves_without_a_header_after_them_are_named(tmp_path: Path, blocks: list[list[bytes]]) -> None:
+    leaves = [leaf for block in blocks[:5] for leaf in block][:-1]
+    finding = lied_log(tmp_path, leaves).finding
+    assert finding is not None
+    assert f"leaves {len(leaves) - 2} to {len(leaves) - 1} have no block's header" in finding.detail
+
+
+def test_a_block_that_is_left_out_is_named(tmp_path: Path, blocks: list[list[bytes]]) -> None:
+    report = lied_log(tmp_path, [leaf for block in (*blocks[:7], *blocks[8:]) for leaf in block])
+    assert report.finding is not None
+    assert (report.finding.height, report.height) == (8, 7)
+
+
+def test_helpers_find_the_same(tmp_path: Path, blocks: list[list[bytes]]) -> None:
+    """Damage in a bundle's bytes, in a log that is otherwise good, with and without helpers."""
+    assert lied_log(tmp_path, [leaf for block in blocks for leaf in block]).is_good
+    pool = SurveyPool(WORLD.genesis, 2)
+    try:
+        for at in (0, 1, 9, 500, 30_000):
+            bundle = tmp_path / "tile/entries/000"
+            content = bundle.read_bytes()
+            flip(bundle, at)
+            reports = []
+            for helpers in (None, pool):
+                log = TileAudit(WORLD.genesis, TileFiles(tmp_path).read)
+                assert log.open()
+                auditor = Auditor(WORLD.genesis, strict=True, pool=helpers)
+                reports.append(asyncio.run(log.run(auditor, lambda _leaves: None)).as_json())
+            assert reports[0] == reports[1]
+            assert reports[0]["finding"]["source"] == "tile/entries/000"
+            bundle.write_bytes(content)
+    finally:
+        pool.close()
+
+
+def test_an_audit_of_tiles_goes_on_where_it_stopped(tmp_path: Path, blocks: list[list[bytes]]) -> None:
+    file, folder = tmp_path / "progress", tmp_path / "log"
+    leaves = [leaf for block in blocks for leaf in block]
+    whole = sum(map(len, blocks[:99]))
+
+    def verified() -> AuditReport:
+        return audit_tiles(WORLD.genesis, TileFiles(folder).read, "here", AuditOptions(resume=file))
+
+    assert lied_log(folder, leaves[:whole]).is_good
+    assert verified().is_good
+    assert lied_log(folder, leaves).is_good
+    report = verified()
+    assert report.is_good, report.finding
+    assert (report.resumed_after, report.height) == (99, 101)
+    other = [leaf for block in (blocks[0], blocks[1]) for leaf in block]
+    lied_log(folder, other)
+    shorter = verified()
+    assert shorter.finding is not None
+    assert "fewer than" in shorter.finding.detail
