@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -23,7 +24,7 @@ from pipeline.core.replica import BlockReason, Extended, extend
 from pipeline.ports import LedgerHead, Outgoing
 from pipeline.services.accounting.startup import certified_body
 from pipeline.services.accounting.votes import genuine_lines, parse_vote
-from tests.property.effort import examples
+from tests.property.effort import examples, is_thorough
 from tests.support.simulated_kafka import Delivery
 from tests.support.simulated_nodes import Cluster
 from tests.support.simulated_redis import LedgerKeys
@@ -221,14 +222,18 @@ class NodeFaults(RuleBasedStateMachine):
         if not hasattr(self, "cluster"):
             return
         try:
-            self._recover()
+            self.end_all_faults()
             self._compare()
         finally:
-            self.cluster.close()
-            for patch in self.patches:
-                patch.stop()
+            self.clean_up()
 
-    def _recover(self) -> None:
+    def clean_up(self) -> None:
+        """Let everything go that ``begin`` made."""
+        self.cluster.close()
+        for patch in self.patches:
+            patch.stop()
+
+    def end_all_faults(self) -> None:
         """End all faults, and wait until everything in the log is published and held by every node."""
         cluster = self.cluster
         cluster.deliveries, cluster.broker.fetch_limit = [], 2000
@@ -281,3 +286,24 @@ TestNodeFaults.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+@pytest.mark.parametrize("fault", list(WriteFault) if is_thorough() else [WriteFault.CRASH_AFTER])
+def test_a_fault_at_any_write_of_a_node_that_is_needed_passes(fault: WriteFault) -> None:
+    """Three of four nodes run, so nothing is committed without the one whose writes fail in turn."""
+    write, failed = 1, True
+    while failed:
+        machine = NodeFaults()
+        machine.begin(both_keys=False)
+        try:
+            machine.kill_or_start(3, 0)
+            process = machine.cluster.running["node-0"].process
+            process.light(write, fault)
+            machine.traffic(3)
+            failed = not process.is_lit
+            machine.end_all_faults()
+            machine._compare()
+        finally:
+            machine.clean_up()
+        write += 1 if is_thorough() else 13
+    assert write > 26

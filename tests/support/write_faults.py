@@ -37,6 +37,11 @@ class Process:
         self._fault: WriteFault | None = None
         self._left = 0
 
+    @property
+    def is_lit(self) -> bool:
+        """Whether a write that is to fail was not made yet."""
+        return self._fault is not None
+
     def light(self, writes: int, fault: WriteFault) -> None:
         """Make the ``writes``-th write from now, counted from 1, fail."""
         self._left, self._fault = writes, fault
