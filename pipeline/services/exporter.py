@@ -18,6 +18,7 @@ from pipeline.telemetry import export_metrics as metrics
 from pipeline.telemetry.logs import logger
 
 _LAG_EVERY_S: Final = 5.0
+_TELL_EVERY_S: Final = 60.0
 _log = logger(__name__)
 
 
@@ -52,22 +53,28 @@ class ExportParts:
 class ExportWorker:
     """Follows the blocks into a folder of tiles. ``pool`` checks signatures on all cores.
 
+    With ``trusted`` the sites' signatures are left to the certificates: links, roots and admission are checked still.
     Opened, stepped and closed by its runtime, which repeats what raised ``TransientError``.
 
     Raises:
         ConfigError: see ``ExportSink``.
     """
 
-    def __init__(self, parts: ExportParts, pool: ThreadPoolExecutor | None = None) -> None:
+    def __init__(
+        self, parts: ExportParts, pool: ThreadPoolExecutor | None = None, *, trusted: bool = False
+    ) -> None:
         self._parts = parts
         publishing = parts.publishing
         self._sink = ExportSink(
             parts.genesis, parts.signer, parts.files, parts.store, publishing.policy if publishing else None
         )
         self._witnessing = _witnessing(parts, publishing) if publishing else None
-        self.follower = Follower(parts.genesis, parts.reader, self._sink, pool=pool, alarm=_alarm)
+        self.follower = Follower(
+            parts.genesis, parts.reader, self._sink, pool=pool, trusted=trusted, alarm=_alarm
+        )
         self._opened = False
         self._lag_at = -_LAG_EVERY_S
+        self._told_at = -_TELL_EVERY_S
 
     @property
     def is_ready(self) -> bool:
@@ -93,8 +100,11 @@ class ExportWorker:
             TransientError: the disk or Kafka are away; call again.
         """
         count = await self.follower.step(timeout_ms)
-        await self._publish()
+        awaits = await self._publish()
         now_s = asyncio.get_running_loop().time()
+        if awaits and self._witnessing is not None and now_s - self._told_at >= _TELL_EVERY_S:
+            _log.warning("checkpoint_awaits_quorum", missing=self._witnessing.missing)
+            self._told_at = now_s
         if now_s - self._lag_at >= _LAG_EVERY_S:
             metrics.LAG.set(await self.follower.lag())
             self._lag_at = now_s

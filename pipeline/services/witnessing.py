@@ -177,7 +177,7 @@ class Witnessing:
             return
         if self._ahead is None or self._ahead[0] <= checkpoint.size or not at_end:
             self._ahead = (largest.size, _now())
-        if at_end and _now() - self._ahead[1] >= self._pace.patience:
+        if _now() - self._ahead[1] >= self._pace.patience:
             await self._remember(largest, accuses=True)
             raise _rolled_back(largest, checkpoint)
 
@@ -206,7 +206,10 @@ def check_export_policy(genesis: Genesis, policy: TlogPolicy) -> None:
         raise _unusable(f"it does not list the log {genesis.origin}")
     for witness in policy.witnesses:
         if witness.url is not None and not _is_address(witness.url):
-            raise _unusable(f"{witness.url} of witness {witness.name} is no http:// or https:// address")
+            raise _unusable(
+                f"the address of witness {witness.name} is not plain http://HOST/… or https://HOST/… "
+                "(no user, password, query or fragment)"
+            )
     nodes = set(node_verifiers(genesis))
     reachable = [item.name for item in policy.witnesses if item.url is not None or item.key in nodes]
     if not policy.is_met(reachable):
@@ -235,7 +238,8 @@ def _signed_by(key: VerifierKey, note: bytes) -> bytes:
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        is_plain = "@" not in parts.netloc and not parts.query and not parts.fragment
+        return is_plain and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
 

@@ -1,5 +1,6 @@
 """Programs of others that judge our exports, built once into the cache folder."""
 
+import hashlib
 import json
 import os
 import platform
@@ -13,9 +14,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FSCK = "github.com/transparency-dev/tessera", "cmd/fsck", "v1.0.4"
 WITNESS = "filippo.io/torchwood", "cmd/litewitness", "v0.9.0"
+FORMATS = "github.com/transparency-dev/formats", "v0.1.2-0.20260710124811-af9e607161b6"
+COSIGNER = Path(__file__).parent / "cosigner" / "main.go"
 BUILD_TIMEOUT_S = 900
-OLDEST_GO = (1, 24)
-GO_MODULE = "v0.0.1-go1.24.4"
+OLDEST_GO = (1, 25)
+GO_MODULE = "v0.0.1-go1.25.0"
 
 
 def go_program(cache: Path) -> str:
@@ -53,7 +56,7 @@ def fetched_go(old: str, cache: Path) -> str:
         [old, "mod", "download", "-json", module], capture_output=True, text=True, check=False
     )
     if told.returncode:
-        pytest.fail(f"{old} is too old and can't fetch {module}: {told.stderr}; install Go 1.24 or newer")
+        pytest.fail(f"{old} is too old and can't fetch {module}: {told.stderr}; install Go 1.25 or newer")
     target = cache / GO_MODULE
     shutil.copytree(json.loads(told.stdout)["Dir"], target, copy_function=shutil.copyfile)
     # Modules carry no executable bits.
@@ -74,28 +77,45 @@ def litewitness() -> Path:
     return built(*WITNESS)
 
 
+@pytest.fixture(scope="session")
+def cosigner() -> Path:
+    """A small program of ours around an upstream implementation of cosignatures."""
+    module, version = FORMATS
+    source = COSIGNER.read_bytes()
+    name = f"cosigner-{version}-{hashlib.sha256(source).hexdigest()[:8]}"
+    return built_as(name, module, version, ".", {"main.go": source})
+
+
 def built(module: str, package: str, version: str) -> Path:
     """Return a program of a Go module, built into the cache folder unless it is there."""
+    return built_as(f"{package.rpartition('/')[2]}-{version}", module, version, f"{module}/{package}", {})
+
+
+def built_as(name: str, module: str, version: str, package: str, sources: dict[str, bytes]) -> Path:
+    """Build a program with one Go module, in a module of its own.
+
+    `go install` would also ask for the list of the module's versions, which mirrors may lack.
+    """
     cache = Path(os.environ.get("BKDMS_CACHE") or ROOT / ".cache") / "judges"
-    name = package.rpartition("/")[2]
-    program = cache / f"{name}-{version}"
+    program = cache / name
     if program.exists():
         return program
     draft = cache / f"build-{os.getpid()}"
     draft.mkdir(parents=True)
-    # A module of our own around it, since `go install` also asks for the list of versions, which mirrors may lack.
-    (draft / "go.mod").write_text(f"module judge\n\ngo 1.24\n\nrequire {module} {version}\n")
+    (draft / "go.mod").write_text(f"module judge\n\ngo 1.25\n\nrequire {module} {version}\n")
+    for file, content in sources.items():
+        (draft / file).write_bytes(content)
     ran = subprocess.run(
-        [go_program(cache), "build", "-mod=mod", "-o", draft / name, f"{module}/{package}"],
+        [go_program(cache), "build", "-mod=mod", "-o", draft / name, package],
         cwd=draft,
         stderr=subprocess.PIPE,
         text=True,
         check=False,
         timeout=BUILD_TIMEOUT_S,
     )
-    if ran.returncode:
-        shutil.rmtree(draft)
-        pytest.fail(f"{module}/{package}@{version} can't be built: {ran.stderr}")
-    (draft / name).replace(program)
+    if not ran.returncode:
+        (draft / name).replace(program)
     shutil.rmtree(draft)
+    if ran.returncode:
+        pytest.fail(f"{module}@{version} can't be built: {ran.stderr}")
     return program

@@ -464,11 +464,14 @@ async def test_a_policy_that_the_nodes_meet_asks_nobody(case: WitnessCase, tmp_p
     ("address", "problem"),
     [
         ("", "neither accounting nodes nor have an address"),
-        ("ftp://w1.example/", "no http:// or https:// address"),
-        ("w1.example", "no http:// or https:// address"),
-        ("https:///add", "no http:// or https:// address"),
-        ("https://[::1", "no http:// or https:// address"),
-        ("https://w1.example:99999/", "no http:// or https:// address"),
+        ("ftp://w1.example/", "not plain http"),
+        ("w1.example", "not plain http"),
+        ("https:///add", "not plain http"),
+        ("https://[::1", "not plain http"),
+        ("https://w1.example:99999/", "not plain http"),
+        ("https://user:password@w1.example/", "not plain http"),
+        ("https://w1.example/?key=1", "not plain http"),
+        ("https://w1.example/#add", "not plain http"),
     ],
 )
 def test_a_policy_that_can_not_be_met_is_a_mistake_of_the_user(

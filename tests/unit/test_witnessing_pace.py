@@ -1,0 +1,115 @@
+"""When witnesses are asked again, and for how long one may be ahead, by a clock of the test's own."""
+
+from collections.abc import Collection
+
+import pytest
+
+from pipeline.core.checkpoint import Checkpoint, assemble_certificate, sign_as_log
+from pipeline.core.errors import IntegrityError
+from pipeline.core.policy_file import log_verifier
+from pipeline.services import witnessing
+from pipeline.services.witnessing import Candidate, Witnessing
+from tests.support.witness import HonestWitness
+from tests.support.witnessing import policy_of
+from tests.support.world import World
+
+WORLD = World()
+WITNESS = HonestWitness(log_verifier(WORLD.genesis), url="https://w1.example/")
+
+
+def candidate(size: int) -> Candidate:
+    checkpoint = Checkpoint(WORLD.genesis.origin, size, bytes(range(32)))
+    return Candidate(
+        checkpoint, assemble_certificate(checkpoint, [], sign_as_log(checkpoint, WORLD.log_signer))
+    )
+
+
+class Answering:
+    """A client whose witness gives one answer; ``asked`` are the first lines of requests."""
+
+    def __init__(self, status: int, body: bytes = b"") -> None:
+        self.status = status
+        self.body = body
+        self.asked: list[bytes] = []
+
+    async def add_checkpoint(self, url: str, request: bytes) -> tuple[int, bytes]:
+        assert url == WITNESS.url
+        self.asked.append(request.partition(b"\n")[0])
+        return self.status, self.body
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+class Accusers:
+    """Remembers in memory."""
+
+    def __init__(self) -> None:
+        self.names: frozenset[str] = frozenset()
+
+    def accusers(self) -> frozenset[str]:
+        return self.names
+
+    def save_accusers(self, names: Collection[str]) -> None:
+        self.names = frozenset(names)
+
+
+class Clock:
+    """Says what the test set."""
+
+    now = 0.0
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    found = Clock()
+    monkeypatch.setattr(witnessing, "_now", lambda: found.now)
+    return found
+
+
+def made(client: Answering, accusers: Accusers) -> Witnessing:
+    return Witnessing(WITNESS.log, policy_of(WORLD, WITNESS), client, lambda _path: b"", accusers)
+
+
+async def test_who_fails_is_asked_again_after_longer_and_longer_pauses(clock: Clock) -> None:
+    client = Answering(500)
+    found, times = made(client, Accusers()), []
+    for second in range(200):
+        clock.now, before = float(second), len(client.asked)
+        assert await found.step(candidate(5), at_end=True) is None
+        if len(client.asked) > before:
+            times.append(second)
+    assert times == [0, 1, 3, 7, 15, 31, 63, 123, 183]
+
+
+async def test_a_round_a_second_is_enough(clock: Clock) -> None:
+    client = Answering(500)
+    found = made(client, Accusers())
+    for tenth in range(12):
+        clock.now = tenth / 10
+        await found.step(candidate(5 + tenth), at_end=True)
+    assert len(client.asked) == 2
+
+
+async def test_a_larger_tree_at_a_witness_halts_when_the_topic_has_long_ended_before_it(clock: Clock) -> None:
+    accusers = Accusers()
+    found = made(Answering(409, b"9\n"), accusers)
+    for clock.now, size, at_end in ((0, 5, False), (100, 6, False), (101, 6, True), (109, 7, True)):
+        assert await found.step(candidate(size), at_end=at_end) is None
+    assert accusers.names == frozenset()
+    clock.now = 111
+    with pytest.raises(IntegrityError, match="9 leaves") as halted:
+        await found.step(candidate(7), at_end=True)
+    assert halted.value.code == "witness_ahead"
+    assert accusers.names == {str(WITNESS.key)}
+
+
+async def test_a_witness_that_was_ahead_is_asked_as_soon_as_it_is_not(clock: Clock) -> None:
+    client = Answering(409, b"9\n")
+    found = made(client, Accusers())
+    for clock.now in (0, 1, 3, 7):
+        await found.step(candidate(5), at_end=False)
+    assert client.asked == [b"old 0"] * 4
+    client.status, client.body, clock.now = 500, b"", 8
+    await found.step(candidate(9), at_end=False)
+    assert client.asked[4:] == [b"old 9"]
