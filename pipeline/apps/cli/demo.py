@@ -21,7 +21,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object with every figure.")] = False,
     keep: Annotated[
         Path | None,
-        typer.Option("--keep", help="Leave blocks, certificates, genesis, policy and verifier keys here."),
+        typer.Option("--keep", help="Leave blocks, tiles, a proof, genesis, policy and verifier keys here."),
     ] = None,
 ) -> None:
     """Run the whole pipeline on bundled real measurements, break parts of it, and prove the result.
@@ -94,6 +94,7 @@ def _print(result: dict[str, Any]) -> None:
         "hostile clients, and how they were refused": result["hostile"],
         "refused packets by reason": result["packets_refused"],
         "one value traced back": trace,
+        "the same value, proved for outsiders": result["proof"],
         "CPU seconds by process": result["cpu_seconds"],
     }
     for title, rows in parts.items():

@@ -10,6 +10,7 @@ from typing import Any
 from pipeline.core.errors import TransientError
 
 _TIMEOUT_S = 300
+_SECOND_CHECKER = Path(__file__).parents[3] / "docs" / "check_proof.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ def oracle(*arguments: str) -> Answer:
 def make_plan(*arguments: str) -> Answer:
     """Run the oracle's own reading of the bundled data."""
     return _run(["-m", "ops.oracle.make_plan", *arguments])
+
+
+def second_checker(*arguments: str) -> Answer | None:
+    """Run the second checker of proofs, which shares no code with us; None where there are no sources."""
+    return _run([str(_SECOND_CHECKER), *arguments]) if _SECOND_CHECKER.is_file() else None
 
 
 def _run(arguments: list[str]) -> Answer:

@@ -12,6 +12,7 @@ from ops.tls.principal import Role
 from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.demo import commands
+from pipeline.apps.demo.proving import Portable, prove_value
 from pipeline.apps.demo.run import Show, plan_file, query
 from pipeline.core import avro
 from pipeline.core.admission import PACKET_SCHEMA
@@ -27,12 +28,13 @@ BLOCK_SUFFIX = ".block"
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What audit, oracle, trace and tampering gave."""
+    """What audit, oracle, trace, portable proof and tampering gave."""
 
     audit: dict[str, Any]
     audit_ok: bool
     oracle: dict[str, Any]
     trace: dict[str, Any]
+    portable: Portable
     tamper_named: str
 
 
@@ -60,9 +62,11 @@ async def prove(show: Show, export: Path) -> Proof:
         "SELECT tracing_code FROM kpi_records WHERE status = 'ok' ORDER BY height DESC, entry LIMIT 1",
     )[0][0]
     trace = commands.bkdms(settings, "trace", code, "--json")
+    show.tell("proving the same value for people who have no access to anything here")
+    portable = prove_value(settings, deployment.chain.policy_file, code, export)
     show.tell("flipping one byte in a copy of a block")
     named = _tamper(settings, export, deployment.data_dir / "tampered")
-    return Proof(audit.json(), audit.code == 0, judged.json(), trace.json(), named)
+    return Proof(audit.json(), audit.code == 0, judged.json(), trace.json(), portable, named)
 
 
 def _topics(show: Show) -> Topics:
@@ -144,6 +148,7 @@ def report(show: Show, proof: Proof, letters: list[dict[str, Any]], export: Path
         "oracle_problems": judged["problems"],
         "audit_ok": proof.audit_ok,
         "trace": proof.trace,
+        "proof": proof.portable.as_json(),
         "tamper_named": proof.tamper_named,
         "cpu_seconds": cpu,
         "seconds": round(time.monotonic() - show.began, 1),
@@ -175,6 +180,8 @@ def failures(result: dict[str, Any], show: Show) -> list[str]:
         "as many observations stored as values sent": result["observations_stored"] == result["values"] > 0,
         "the audit passes": result["audit_ok"],
         "the trace leads to the packet's bytes": bool(result["trace"].get("bytes_match")),
+        "the portable proof holds, and damaged does not": result["proof"]["check_proof"],
+        "the second checker agrees": result["proof"]["second_checker"] is not False,
         "the flipped byte is named": bool(result["tamper_named"]),
         "every hostile client is refused": all(attempt.is_refused for attempt in show.hostile.attempts),
         "the liar lied and was outvoted": result["lied_about_heights"] > 0,
