@@ -1,6 +1,7 @@
 """Every golden vector file is what its generator makes, and every one has a generator."""
 
 import json
+import re
 
 import pytest
 
@@ -51,6 +52,12 @@ def contents() -> dict[str, str]:
 def test_every_vector_file_has_a_generator(contents: dict[str, str]) -> None:
     """One structure a file; nothing is left from a generator that is gone."""
     assert set(STORED) == contents.keys() | {generate_mldsa44.FILE.name}
+
+
+def test_the_documentation_names_every_vector_file() -> None:
+    text = (FOLDER.parents[1] / "docs" / "formats.md").read_text("utf-8")
+    table = text.split("## Golden vectors")[1].split("\n## ")[0]
+    assert set(re.findall(r"`(\w+\.json)`", table)) == {path.name for path in FOLDER.glob("*.json")}
 
 
 @pytest.mark.parametrize("name", STORED)
