@@ -84,10 +84,11 @@ async def audit_topic(genesis: Genesis, settings: Settings, options: AuditOption
     )
     try:
         first, end = await blocks.bounds()
-        held = await log.bounds()
+        log_first, log_end = await log.bounds()
+        held = log_first if log_end > log_first else None  # an empty log gives nothing to compare with
         name = f"topic {settings.topics.blocks} partition {genesis.partition}"
         with _store(options, genesis, name) as store, _helpers(genesis, end - first) as pool:
-            auditor = _auditor(genesis, options, store, pool, strict=False, log_first=held[0])
+            auditor = _auditor(genesis, options, store, pool, strict=False, log_first=held)
             start = max(first, auditor.position)
             with _bar("auditing", end - first, start - first) as advance:
                 report = await audit(auditor, topic_windows(blocks, start, end), advance)

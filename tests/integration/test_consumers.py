@@ -211,6 +211,29 @@ async def test_trace_and_verify_tell_the_truth_as_json(rig: Rig) -> None:
     assert json.loads(audited.stdout)["blocks"] == PACKETS + 1
 
 
+async def test_verify_holds_the_store_and_what_was_kept_against_the_topic(rig: Rig, tmp_path: Path) -> None:
+    with rig.program(Role.PLATFORM, "worker", "platform") as process:
+        await until(lambda: len(rig.rows("SELECT * FROM kpi_records")) == PACKETS, process)
+    kept = tmp_path / "kept"
+    kept.write_bytes(rig.chain.world.certificate(rig.chain.blocks[3].checkpoint))
+    arguments = ("verify", "--trusted", str(kept), "--against-store", "--json")
+    good = await asyncio.to_thread(rig.run, Role.AUDITOR, *arguments)
+    assert good.returncode == 0, good.stderr
+    found = json.loads(good.stdout)
+    assert [item["agrees"] for item in found["anchors"]] == [True]
+    assert (found["store"]["height"], found["store"]["packets"]) == (PACKETS + 1, PACKETS)
+    with sqlite3.connect(rig.store) as connection:
+        connection.execute("UPDATE observations SET exact = '9.99' WHERE exact = '0.02'")
+        connection.execute("UPDATE blocks SET kafka_offset = 99 WHERE height = 4")
+    bad = await asyncio.to_thread(rig.run, Role.AUDITOR, *arguments)
+    assert bad.returncode == 1, bad.stderr
+    problems = json.loads(bad.stdout)["store"]["findings"]
+    assert [(item["table"], item["columns"]) for item in problems] == [
+        ("blocks", ["kafka_offset"]),
+        ("observations", ["exact"]),
+    ]
+
+
 async def test_verify_of_a_folder_needs_no_kafka_and_names_a_flipped_byte(rig: Rig, tmp_path: Path) -> None:
     folder = tmp_path / "blocks"
     folder.mkdir()
