@@ -84,7 +84,8 @@ class Ledger:
     """One block that holds what a packet's proof needs. Each field is a place to lie in; the quorum signs it all.
 
     ``order`` gives the leaves: names of entries, numbers for so many fillers. ``packet``, ``enrol``, ``offer``,
-    ``grant``, ``header`` and ``control`` replace fields; ``site_secret`` and ``registrar`` are who signs.
+    ``grant``, ``header`` and ``control`` replace fields; ``site_secret`` and ``registrar`` are who signs, ``kinds`` is
+    what entries stand in the tree as.
     """
 
     suite: int = 2
@@ -102,6 +103,7 @@ class Ledger:
     header: Fields = field(default_factory=dict)
     packet_time: int = NOW + 5
     edit_packet: Callable[[bytes], bytes] = bytes
+    kinds: dict[str, int] = field(default_factory=dict)
     cosigners: Sequence[str] = ("node-0",)
 
     def __post_init__(self) -> None:
@@ -125,13 +127,14 @@ class Ledger:
                     continue
                 self.place[item] = len(self.leaves)
                 if item == "packet":
-                    self.leaves.append((1, offset, self.packet_time, self.edit_packet(self._packet())))
+                    kind = self.kinds.get(item, 1)
+                    self.leaves.append((kind, offset, self.packet_time, self.edit_packet(self._packet())))
                 elif item == "header":
                     fields = self._header()
                     encoded = plain.avro("Header", fields)
                     self.leaves.append((3, fields["source"]["next"], fields["period_end"], encoded))
                 else:
-                    self.leaves.append((2, offset, NOW, self._control(item)))
+                    self.leaves.append((self.kinds.get(item, 2), offset, NOW, self._control(item)))
         self.hashes = [plain.leaf(*leaf) for leaf in self.leaves]
         self.root = root(self.hashes)
 
