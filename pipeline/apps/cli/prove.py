@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
 import typer
+from rich.console import Console
+from rich.progress import Progress, TextColumn
 
 from pipeline.adapters.keystore import SealingKeyFolder
 from pipeline.adapters.private_files import replace_private
@@ -74,7 +76,7 @@ def prove(
     policy = parse_policy(policy_text(chain).encode())
     if isinstance(place, TraceProblem) or isinstance(policy, PolicyFileProblem):
         _refuse(code, place.advice if isinstance(place, TraceProblem) else str(policy))
-    with _log(settings, tiles) as read:
+    with _log(settings, tiles) as unseen, _counted(unseen) as read:
         prover = open_prover(chain, policy, read)
         if isinstance(prover, LogProblem):
             _refuse(code, str(prover))
@@ -112,6 +114,20 @@ def _log(settings: Settings, tiles: str | None) -> Iterator[Read]:
         yield client.read
     finally:
         client.close()
+
+
+@contextmanager
+def _counted(read: Read) -> Iterator[Read]:
+    """Show how many files of the log have been read, where standard error is a terminal."""
+    console, column = Console(stderr=True), TextColumn("{task.completed} files of the log read")
+    with Progress(column, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def counted(path: str) -> bytes:
+            bar.advance(task)
+            return read(path)
+
+        yield counted
 
 
 def _opener(settings: Settings, indexes: list[int]) -> Callable[[Packet], tuple[Disclosed, ...]]:
