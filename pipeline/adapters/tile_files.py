@@ -5,8 +5,7 @@ disk. Writing the same again changes nothing, so an export can be taken up again
 """
 
 import os
-import shutil
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
@@ -100,18 +99,14 @@ class TileFiles:
         self._put_all([(CHECKPOINT, note)])
         self._sync_folders()
 
-    def prune(self) -> None:
-        """Remove the partial forms of what became full since the last call; clients then ask for the full one.
+    def prune(self, kept: Collection[str] = ()) -> None:
+        """Remove the partial forms of what became full, but for paths in ``kept``; clients ask for the full one then.
 
         Raises:
             TransientError: the disk refuses (code ``disk``).
         """
         with _disk_errors():
-            while self._full:
-                partials = self._folder / self._full[-1].partials_path
-                if partials.is_dir():
-                    shutil.rmtree(partials)
-                self._full.pop()
+            self._full = [tile for tile in self._full if not self._without_partials(tile, kept)]
 
     def remove_others(self, kept: Container[str]) -> int:
         """Remove bundles and tiles whose paths are not in ``kept``; return how many.
@@ -138,6 +133,19 @@ class TileFiles:
                     return file.read(limit)
             except (FileNotFoundError, NotADirectoryError):
                 return b""
+
+    def _without_partials(self, tile: TileId, kept: Collection[str]) -> bool:
+        """Remove the partial forms of a full tile that need not stay; say whether all are gone."""
+        folder = self._folder / tile.partials_path
+        if not folder.is_dir():
+            return True
+        for path in folder.iterdir():
+            if f"{tile.partials_path}/{path.name}" not in kept:
+                path.unlink()
+        if any(folder.iterdir()):
+            return False
+        folder.rmdir()
+        return True
 
     def _put_all(self, files: Sequence[tuple[str, bytes]]) -> None:
         """Give files their contents: all are on the disk before the first gets its name."""

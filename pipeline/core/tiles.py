@@ -108,6 +108,14 @@ def tiles_of(size: int) -> Iterator[TileId]:
             yield TileId(level, full, rest)
 
 
+def partials_of(size: int) -> Iterator[TileId]:
+    """Yield the bundle and the tiles of the tree of ``size`` leaves that are not full."""
+    for level in range(ENTRIES, levels_of(size)):
+        width = partial_width(max(level, 0), size)
+        if width:
+            yield TileId(level, size >> TILE_LEVELS * (max(level, 0) + 1), width)
+
+
 def changed_tiles(old: int, new: int) -> Iterator[TileId]:
     """Yield the bundles and tiles of the tree of ``new`` leaves that the one of ``old`` leaves has not got."""
     for level in range(ENTRIES, MAX_LEVEL + 1):

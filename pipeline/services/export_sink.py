@@ -5,7 +5,7 @@ what is not there; under a policy tiles, then state, then checkpoint, once witne
 used here alone, on certified checkpoints only, and never on an older one than what is exported.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from pipeline.core.block import header_leaf
@@ -18,7 +18,7 @@ from pipeline.core.policy_file import log_verifier
 from pipeline.core.replica import Extended
 from pipeline.core.signing import Signer
 from pipeline.core.state import ChainState
-from pipeline.core.tiles import Edge, TileId
+from pipeline.core.tiles import Edge, TileId, partials_of
 from pipeline.core.tlog_policy import TlogPolicy, Witnessed, check_note
 from pipeline.services.witnessing import AccuserStore, Candidate, check_export_policy
 from pipeline.telemetry import export_metrics as metrics
@@ -45,8 +45,8 @@ class TileFolder(Protocol):
     def write_checkpoint(self, note: bytes) -> None:
         """Make everything written durable, then put the checkpoint in its place."""
 
-    def prune(self) -> None:
-        """Remove the partial forms of what became full since the last call."""
+    def prune(self, kept: Collection[str]) -> None:
+        """Remove the partial forms of what became full, but for paths in ``kept``."""
 
 
 class ExportStore(AccuserStore, Protocol):
@@ -151,8 +151,7 @@ class ExportSink:
             self._offer(edge)
         self._store.save(applied, next_offset, self._note)
         self._edge = edge
-        if self.candidate is None:
-            self._files.prune()
+        self._prune()
 
     def publish(self, note: bytes) -> None:
         """Put the candidate's note in its place, with the cosignatures that the policy asks for.
@@ -165,7 +164,7 @@ class ExportSink:
         self._put(candidate.checkpoint, note)
         self.candidate = None
         metrics.UNPUBLISHED.set(0)
-        self._files.prune()
+        self._prune()
 
     def _holds(self, exported: Checkpoint, size: int) -> bool:
         """Say whether the stored state of ``size`` leaves knows the exported tree; a larger one is compared later."""
@@ -187,6 +186,11 @@ class ExportSink:
         self._files.write_checkpoint(note)
         self._exported = checkpoint
         metrics.SIZE.set(checkpoint.size)
+
+    def _prune(self) -> None:
+        """Remove partial tiles that are full by now, but for those of the published checkpoint."""
+        size = self._exported.size if self._exported is not None else 0
+        self._files.prune({tile.path for tile in partials_of(size)})
 
     def _is_accepted(self, policy: TlogPolicy) -> bool:
         """Say whether what is exported holds under the policy, which may be newer."""

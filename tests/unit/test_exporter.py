@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from errno import ENOSPC
 from io import BytesIO
 from pathlib import Path
@@ -54,9 +54,9 @@ class CrashingFiles(TileFiles):
         super().write_checkpoint(note)
         self._count()
 
-    def prune(self) -> None:
+    def prune(self, kept: Collection[str] = ()) -> None:
         self._count()
-        super().prune()
+        super().prune(kept)
 
 
 class Case:

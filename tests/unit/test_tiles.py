@@ -17,6 +17,7 @@ from pipeline.core.tiles import (
     encode_bundle,
     parse_tile_path,
     partial_width,
+    partials_of,
     tiles_of,
 )
 
@@ -102,6 +103,11 @@ def test_a_bundle_refuses_an_entry_whose_length_it_cannot_say() -> None:
     with pytest.raises(IntegrityError) as refused:
         encode_bundle([bytes(MAX_ENTRY_BYTES + 1)])
     assert refused.value.code == "entry_size"
+
+
+@given(st.integers(0, 200_000))
+def test_partial_tiles_are_those_of_the_tree_that_are_not_full(size: int) -> None:
+    assert list(partials_of(size)) == [tile for tile in tiles_of(size) if not tile.is_full]
 
 
 def written(cuts: list[int]) -> dict[TileId, bytes]:

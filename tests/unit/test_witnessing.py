@@ -126,20 +126,22 @@ async def test_while_a_witness_is_away_tiles_are_written_and_the_checkpoint_stay
     assert size_of(tmp_path) == case.size(6)
 
 
-async def test_partial_tiles_of_the_old_checkpoint_stay_until_the_new_one_is_published(
+async def test_partial_tiles_of_the_old_checkpoint_alone_stay_until_the_new_one_is_published(
     case: WitnessCase, tmp_path: Path, witness: HonestWitness
 ) -> None:
-    topic, partials = case.topic(2), f"tile/0/000.p/{case.size(2)}"
+    topic = case.topic(2)
     made = worker(case, tmp_path, topic, policy_of(case.world, witness))
     await made.finish()
-    topic.publish(case.chain.certified[2:])
     witness.spoil = lambda _request: Answer(500)
-    for _ in range(3):
+    for block in case.chain.certified[2:]:
+        topic.publish([block])
         await made.step(0)
-    assert {"tile/0/000", partials} <= exported_files(tmp_path).keys()
+    old = {tile.path for tile in tiles_of(case.size(2)) if not tile.is_full}
+    left = {place for place in exported_files(tmp_path) if "/000.p/" in place and "tile/1/" not in place}
+    assert left == old
     witness.spoil = lambda _request: None
     await export(made)
-    assert partials not in exported_files(tmp_path)
+    assert old.isdisjoint(exported_files(tmp_path))
 
 
 async def hang(_writer: asyncio.StreamWriter) -> None:
