@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import pytest
 
-from pipeline.core.checkpoint import Checkpoint, assemble_certificate, sign_as_log
+from pipeline.core.checkpoint import Checkpoint, assemble_certificate, cosign, sign_as_log
 from pipeline.core.errors import IntegrityError
 from pipeline.core.policy_file import log_verifier
 from pipeline.services import witnessing
@@ -83,12 +83,16 @@ async def test_who_fails_is_asked_again_after_longer_and_longer_pauses(clock: Cl
 
 
 async def test_a_round_a_second_is_enough(clock: Clock) -> None:
-    client = Answering(500)
+    one = candidate(5)
+    cosignature = cosign(one.checkpoint, "node-0", WORLD.node_signers["node-0"], 1)
+    log_signature = sign_as_log(one.checkpoint, WORLD.log_signer)
+    other = Candidate(one.checkpoint, assemble_certificate(one.checkpoint, [cosignature], log_signature))
+    client = Answering(200, WITNESS.cosigned(one.checkpoint))
     found = made(client, Accusers())
-    for tenth in range(12):
+    for tenth in range(25):
         clock.now = tenth / 10
-        await found.step(candidate(5 + tenth), at_end=True)
-    assert len(client.asked) == 2
+        await found.step((one, other, one)[tenth % 3], at_end=True)
+    assert client.asked == [b"old 0", b"old 5", b"old 5"]
 
 
 async def test_a_larger_tree_at_a_witness_halts_when_the_topic_has_long_ended_before_it(clock: Clock) -> None:
