@@ -15,6 +15,8 @@ from pipeline.core.survey import Survey, survey
 
 RIGHTS: Final = ("sites", "grants", "offers")
 """The tables of the state that say who is allowed what."""
+_GARBAGE: Final = 100_000
+"""Objects made until cycles among them are looked for: parsing makes many objects and no cycles."""
 
 Work = bytes | tuple[bytes, ...]
 """An encoded certified block, or the leaves of a block that has no certificate of its own."""
@@ -43,6 +45,7 @@ def serve(link: Connection, genesis: bytes) -> None:
     """Answer orders until the other end is gone. The process ends then; an interrupt is the other end's affair."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()
+    gc.set_threshold(_GARBAGE)
     orders: SimpleQueue[Order | None] = SimpleQueue()
     # Orders are taken as they come, so that nobody waits for room in a full pipe while the other one does, too.
     Thread(target=_take_orders, args=(link, orders), daemon=True).start()
