@@ -67,7 +67,7 @@ class SqlStoreSnapshot:
             if len(missing) == len(_TABLES):
                 raise ConfigError(f"{url} is no platform store; name the one of store.url", code="no_store")
             raise IntegrityError(
-                f"the store has no table {', '.join(missing)}: build it again from the blocks",
+                f"the store has no table {', '.join(missing)}: run 'bkdms ledger rebuild store'",
                 code="database_rows",
             )
 

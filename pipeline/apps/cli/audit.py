@@ -68,10 +68,14 @@ def verify(
 ) -> None:
     """Audit the whole chain: links, roots, certificates, signatures and admission, from the genesis file on.
 
-    Needs no secret. Names the first thing that is wrong by block, entry, field and byte, and ends with exit code 1.
-    Uses all cores. From Kafka, the last blocks are also derived again from the chain log, as far as it is still there.
-    An exported log holds the last certificate alone, which vouches for all blocks before it. Whoever holds all keys
-    can write another history that is good by itself: only what somebody kept of the true one (--trusted) tells.
+    Names the first thing that is wrong by block, entry, field and byte, and ends with exit code 1. Needs no secret, but
+    for --against-store the platform's sealing keys, as far as they are still there. Uses all cores.
+
+    From Kafka, the last blocks are also derived again from the chain log, as far as it is still there. An exported log
+    holds the last certificate alone, which vouches for all blocks before it.
+
+    Whoever holds all keys can write another history that is good by itself: only what somebody kept of the true one
+    (--trusted) tells.
 
     Example: bkdms verify --blocks export/blocks --genesis export/genesis.json --trusted kept-checkpoint
     """
