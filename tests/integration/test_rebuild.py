@@ -14,12 +14,10 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.folder_lock import lock_beside, lock_folder
 from pipeline.adapters.keystore import save_key
 from pipeline.adapters.sql.node_store import SqliteNodeStore
-from pipeline.adapters.tile_files import TileFiles
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import IntegrityError
 from pipeline.core.topics import Topics
 from pipeline.ports import LedgerBlock, SignedBlock
-from pipeline.services.tile_audit import audit_tiles
 from tests.support.commands import Ended, bkdms, redis_table, settings_file
 from tests.support.forks import forked_block
 from tests.support.nodes import ChainRig, chain_rig
@@ -343,7 +341,8 @@ async def test_damaged_tiles_are_written_again(rig: ChainRig, tmp_path: Path) ->
         ended = await bkdms(settings, "ledger", "rebuild", "tiles")
         assert (ended.code, removed in ended.err) == (0, True), ended.err
         assert log_files(tmp_path) == before
-    assert audit_tiles(rig.world.genesis, TileFiles(tmp_path / "log").read, lambda _: None).finding is None
+    audited = await bkdms(settings, "verify", "--tiles", str(tmp_path / "log"))
+    assert audited.code == 0, audited
 
 
 async def test_tiles_of_a_running_exporter_are_left_alone(rig: ChainRig, tmp_path: Path) -> None:
