@@ -61,7 +61,7 @@ def measure_audit(chain: BenchChain, rounds: int, progress: Callable[[int], None
     The bare cost is measured before and after each audit, so that a change of the machine's load shows in both.
 
     Raises:
-        IntegrityError: the audit finds something (code ``bench_chain``).
+        IntegrityError: the audit finds something.
     """
     bare: list[Bare] = [measure_bare(chain, cores(), progress)]
     audits: list[tuple[float, float, int]] = []
@@ -102,5 +102,5 @@ def _audit(chain: BenchChain) -> tuple[float, float, int]:
             report = audit_folder(chain.genesis, Path(name))
         wall = time.perf_counter() - begun
     if not report.is_good or report.height != chain.block_count:
-        raise IntegrityError(f"the audit of the bench chain: {report.finding}", code="bench_chain")
+        raise IntegrityError(f"the audit of the bench chain: {report.finding}")
     return wall, spent.seconds, report.packets

@@ -72,7 +72,7 @@ def _share(chain: BenchChain, share: int, processes: int) -> Bare:
     for _, _, content in read_blocks([(h, block_file(chain.blocks_folder, h)) for h in heights]):
         parsed = parse_certified(content)
         if parsed is None:
-            raise IntegrityError("a block of the bench chain is damaged", code="bench_chain")
+            raise IntegrityError("a block of the bench chain is damaged")
         block, certificate = parsed
         checks = [*_entry_checks(block, keys), *_note_checks(certificate, nodes)]
         leaves = [b"\0" + entry.leaf for entry in block.entries]
@@ -104,7 +104,7 @@ def _entry_checks(block: Block, keys: dict[bytes, PublicKey]) -> Iterator[Check]
 def _note_checks(certificate: bytes, nodes: dict[tuple[str, bytes], VerifierKey]) -> Iterator[Check]:
     note = parse_note(certificate)
     if not isinstance(note, Note):
-        raise IntegrityError("a certificate of the bench chain is damaged", code="bench_chain")
+        raise IntegrityError("a certificate of the bench chain is damaged")
     for line in note.signatures:
         key = nodes[line.name, line.key_id]
         timestamp, signature = line.signature[:TIMESTAMP_BYTES], line.signature[TIMESTAMP_BYTES:]

@@ -157,7 +157,7 @@ class _Maker:
     def _feed(self, deriver: Deriver, value: bytes, time_ms: int) -> None:
         fed = deriver.feed(LogRecord(deriver.next_offset, time_ms, value), check=assume_signed)
         if fed.outcome is not Outcome.ADMITTED:
-            raise ConfigError(f"a made-up record is refused as {fed.outcome.label}", code="bench_chain")
+            raise ConfigError(f"a made-up record is refused as {fed.outcome.label}")
         for derived in fed.closed:
             self._write(derived)
 
