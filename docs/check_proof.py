@@ -131,11 +131,11 @@ def check(policy, data):
     origin, size, root = check_note(policy, note)
     evidence = json.loads(base64(extra[6:]))
     dumped = json.dumps(evidence, sort_keys=True, separators=(",", ":")).encode()
-    need(dumped == base64(extra[6:]) and [len(evidence), len(evidence["header"])] == [8, 2], "evidence in another form")
+    need(dumped == base64(extra[6:]) and [len(evidence), len(evidence["header"])] == [8, 2]
+         and evidence["format"] == "bkdms-proof/v1" and not re.search(rb":(t|f|-|[0-9]+[.eE])", dumped), "bad form")
     entry, spot, raw_genesis = evidence["entry"], evidence["header"], base64(evidence["genesis"])
     chain, genesis, time = sha(raw_genesis), json.loads(raw_genesis), entry["broker_time"]
     need([index, *path] == [f"index {entry['leaf_index']}", *entry["path"]], "the evidence is of another entry")
-    need(evidence["format"] == "bkdms-proof/v1", "evidence of a version that this program does not know")
     need(origin == f"{genesis['url'][8:].rstrip('/')}/{chain[:4].hex()}", "the genesis file is of another log")
     keys = [(ALGORITHMS[key["algorithm"]], bytes.fromhex(key["public"])) for key in genesis["registrars"]]
     registrars, log, rules = {fingerprint(4, *key): key for key in keys}, genesis["chain_log"], genesis["contract"]

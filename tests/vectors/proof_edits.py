@@ -175,6 +175,10 @@ def _evidence_edits() -> Iterator[tuple[str, str, str]]:
     yield "the entry with another path", "malformed", _shorter("entry", "path")
     yield "a header with more fields", "malformed", _set("header", "header", "kind")
     yield from _entry_edits()
+    for value in (False, 0.0, -0.0):  # equal to the index in many a language
+        yield f"enrolment with {value!r} for an index", "malformed", _set(value, "enrolment", "leaf_index")
+    yield "a record with 1.0 for an index", "malformed", _set(1.0, "disclosed", 0, "index")
+    yield "a record with true for an index", "malformed", _set(True, "disclosed", 0, "index")
     swapped = start | {"enrolment": start["key_offer"], "key_offer": start["enrolment"]}
     yield "enrolment and key offer swapped", "enrolment", encoded(swapped).decode()
     yield "the enrolment for a key offer", "key_offer", _set(start["enrolment"], "key_offer")
@@ -200,6 +204,8 @@ def _entry_edits() -> Iterator[tuple[str, str, str]]:
             yield f"{name} with another {number}", reason, _set(_get(name, number) + 1, name, number)
         for at in (0, 40, -70, -1):
             yield f"{name} with byte {at} changed", reason, _flip(at, name, "payload")
+        for value in (float(_get(name, "log_offset")), -1, str(_get(name, "log_offset"))):
+            yield f"{name} with {value!r} for an offset", "malformed", _set(value, name, "log_offset")
         if name != "entry":
             yield f"{name} at another index", reason, _set(_get(name, "leaf_index") + 1, name, "leaf_index")
             yield f"{name} with a shorter path", reason, _shorter(name, "path")
