@@ -85,16 +85,16 @@ async def audit_topic(genesis: Genesis, settings: Settings, options: AuditOption
     try:
         first, end = await blocks.bounds()
         log_first, log_end = await log.bounds()
-        held = log_first if log_end > log_first else None  # an empty log gives nothing to compare with
         name = f"topic {settings.topics.blocks} partition {genesis.partition}"
         with _store(options, genesis, name) as store, _helpers(genesis, end - first) as pool:
-            auditor = _auditor(genesis, options, store, pool, strict=False, log_first=held)
+            auditor = _auditor(genesis, options, store, pool, strict=False, log_first=log_first)
             start = max(first, auditor.position)
             with _bar("auditing", end - first, start - first) as advance:
                 report = await audit(auditor, topic_windows(blocks, start, end), advance)
         report.log_blocks, report.topic_end = 0, end
+        report.log_missing = max(0, auditor.state.head.next_offset - log_end)
         if report.finding is None and auditor.log_start is not None:
-            log_audit = LogAudit(auditor.log_start, log, auditor.state.head.incarnation)
+            log_audit = LogAudit(auditor.log_start, log, auditor.state.head.incarnation, log_end)
             position = auditor.log_start.position
             with _bar("chain log", end - position, 0) as advance:
                 await _compare_log(report, log_audit, topic_windows(blocks, position, end), advance)

@@ -108,7 +108,8 @@ class AuditReport:
 
     ``resumed_after`` is the height that an earlier run had reached, ``last_length`` the bytes of the last block,
     ``chain_bytes`` the sum of all (Table 10-3 block recorder). ``log_blocks`` counts the blocks that were derived
-    again from the chain log, None where there is no log to look at; ``certified_by`` names the nodes that certified
+    again from the chain log, None where there is no log to look at, ``log_missing`` the offsets that the last block
+    consumed and the log does not reach; ``certified_by`` names the nodes that certified
     an exported log; ``topic_end`` is the offset after the last record of the topic, where it was one.
     """
 
@@ -126,6 +127,7 @@ class AuditReport:
     last_length: int = 0
     resumed_after: int = 0
     log_blocks: int | None = None
+    log_missing: int = 0
     certified_by: tuple[str, ...] = ()
     skipped: list[Finding] = field(default_factory=list)
     finding: Finding | None = None
@@ -167,6 +169,7 @@ class AuditReport:
             "block_recorder": {"offset": self.chain_bytes - self.last_length, "length": self.last_length},
             "resumed_after": self.resumed_after,
             "log_blocks": self.log_blocks,
+            "log_missing": self.log_missing,
             "certified_by": list(self.certified_by),
             "repeats": self.repeats,
             "skipped_records": self.skipped_count,

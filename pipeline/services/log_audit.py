@@ -10,7 +10,7 @@ from typing import Final
 
 from pipeline.core.block import Block, LogSource, parse_certified
 from pipeline.core.derive import Derived, Deriver, LogRecord
-from pipeline.core.errors import IntegrityError
+from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.core.replica import Extended, assume_signed, extend
 from pipeline.core.state import ChainState
 from pipeline.ports import PartitionReader
@@ -19,7 +19,7 @@ from pipeline.services.audit_report import Finding
 _FETCH_RECORDS: Final = 256
 _FETCH_TIMEOUT_MS: Final = 2000
 _PATIENCE: Final = 5
-"""Fetches without a record below the end of the log, until it counts as away."""
+"""Fetches without a record, until the log counts as away."""
 _TRIMMED: Final = "offset_out_of_range"
 
 
@@ -34,13 +34,15 @@ class LogStart:
 class LogAudit:
     """Compares good blocks, in order, with what the chain log gives; ``compared`` counts them.
 
-    Blocks of an earlier incarnation of the log, or of records that it does not hold any more, are passed over.
+    The log holds records up to offset ``end``. Blocks of an earlier incarnation of it, or of records that it does not
+    hold (any more), are passed over.
     """
 
-    def __init__(self, start: LogStart, log: PartitionReader, incarnation: int) -> None:
+    def __init__(self, start: LogStart, log: PartitionReader, incarnation: int, end: int) -> None:
         self._state = start.state
         self._log = log
         self._incarnation = incarnation
+        self._end = end
         self._deriver: Deriver | None = None
         self.compared = 0
 
@@ -54,15 +56,15 @@ class LogAudit:
         if parsed is None or parsed[0].header.height != self._state.head.height + 1:
             return None
         block = parsed[0]
-        before = self._state.copy() if self._deriver is None else self._deriver.state
-        if not isinstance(extend(self._state, data, assume_signed), Extended):
-            return None
-        if block.header.source.incarnation != self._incarnation:
+        source = block.header.source
+        if source.incarnation != self._incarnation or source.next > self._end:
             self._deriver = None
+        elif self._deriver is None:
+            self._deriver = Deriver(self._state.copy())
+        if not isinstance(extend(self._state, data, assume_signed), Extended) or self._deriver is None:
             return None
-        self._deriver = self._deriver or Deriver(before)
         try:
-            derived = await self._derive(self._deriver, block.header.source)
+            derived = await self._derive(self._deriver, source)
         except IntegrityError as error:
             self._deriver = None
             if error.code == _TRIMMED:
@@ -80,7 +82,7 @@ class LogAudit:
             records = await self._log.fetch(min(_FETCH_RECORDS, source.next - position), _FETCH_TIMEOUT_MS)
             waited = 0 if records else waited + 1
             if waited >= _PATIENCE:
-                raise IntegrityError(f"the chain log ends before offset {source.next}", code="log_differs")
+                raise TransientError(f"offset {position} of the chain log did not come in time", code="kafka")
             for record in records:
                 closed += deriver.feed(LogRecord(record.offset, record.time_ms, record.value)).closed
                 position = record.offset + 1

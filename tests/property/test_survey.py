@@ -232,3 +232,14 @@ def test_the_stock_is_admissible_in_order() -> None:
     pair = Pair()
     for numbers in ([0, 1, 2, 3], [4, 5, 8, 6], [7, 9, 10, 11, 12], [13, 14, 15, 16]):
         assert pair.offer(numbers)
+
+
+@pytest.mark.parametrize("names", [["node-0", "node-1"], ["node-3"]])
+def test_a_block_that_too_few_nodes_certified_is_not_surveyed(names: list[str]) -> None:
+    state = stock().world.state()
+    block = next_block(state, [stock().records[number] for number in (0, 1)], 0)
+    frontier = state.head.frontier.extend(block.leaf_hashes)
+    checkpoint = Checkpoint(state.genesis.origin, frontier.size, frontier.root())
+    data = encode_certified(block, stock().world.certificate(checkpoint, names))
+    assert surveyed(state, data) is None
+    assert not isinstance(extend(state, data), Extended)

@@ -139,7 +139,12 @@ def _tell(report: AuditReport) -> None:
     )
     if report.log_blocks is not None:
         say(
-            f"note: the chain log still gives the last {report.log_blocks} of {report.height} blocks, as they are"
+            f"note: {report.log_blocks} of {report.height} blocks were derived again from what the chain log holds"
+        )
+    if report.log_missing:
+        say(
+            f"note: the chain log ends {report.log_missing} records before what the last block consumed:"
+            " it was cut or replaced"
         )
     for verdict in report.anchors.verdicts:
         print(f"agrees with {verdict.anchor.name}: {verdict.anchor.kind} of {verdict.anchor.size} leaves")
