@@ -121,3 +121,36 @@ class HonestWitness:
                 )
                 await writer.drain()
         writer.close()
+
+
+async def hang(_writer: asyncio.StreamWriter) -> None:
+    """Never answer."""
+    await asyncio.Event().wait()
+
+
+async def reset(writer: asyncio.StreamWriter) -> None:
+    """Drop the connection."""
+    writer.transport.abort()
+
+
+async def no_http(writer: asyncio.StreamWriter) -> None:
+    """Speak something else."""
+    writer.write(b"SSH-2.0-witness\r\n\r\n")
+    await writer.drain()
+
+
+async def drip(writer: asyncio.StreamWriter) -> None:
+    """Answer without an end, slowly."""
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+    while True:
+        writer.write(b"-")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+
+
+async def flood(writer: asyncio.StreamWriter) -> None:
+    """Answer without an end, fast."""
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + b"-" * 0x10000 + b"\r\n")
+        await writer.drain()

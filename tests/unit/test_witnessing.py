@@ -22,7 +22,7 @@ from pipeline.core.witness import MAX_ANSWER_BYTES
 from pipeline.services.exporter import ExportPolicy
 from tests.support.chain import MemoryTopic
 from tests.support.tiles import exported_files, exporter
-from tests.support.witness import Answer, HonestWitness, Raw
+from tests.support.witness import Answer, HonestWitness, Raw, drip, flood, hang, no_http, reset
 from tests.support.witnessing import (
     BRIEF_S,
     PACE,
@@ -142,34 +142,6 @@ async def test_partial_tiles_of_the_old_checkpoint_alone_stay_until_the_new_one_
     witness.spoil = lambda _request: None
     await export(made)
     assert old.isdisjoint(exported_files(tmp_path))
-
-
-async def hang(_writer: asyncio.StreamWriter) -> None:
-    await asyncio.Event().wait()
-
-
-async def reset(writer: asyncio.StreamWriter) -> None:
-    writer.transport.abort()
-
-
-async def no_http(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"SSH-2.0-witness\r\n\r\n")
-    await writer.drain()
-
-
-async def drip(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
-    while True:
-        writer.write(b"-")
-        await writer.drain()
-        await asyncio.sleep(0.02)
-
-
-async def flood(writer: asyncio.StreamWriter) -> None:
-    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-    while True:
-        writer.write(b"10000\r\n" + b"-" * 0x10000 + b"\r\n")
-        await writer.drain()
 
 
 ELSEWHERE = Checkpoint(World().genesis.origin, 1, bytes(32))
