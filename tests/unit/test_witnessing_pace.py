@@ -1,5 +1,6 @@
 """When witnesses are asked again, and for how long one may be ahead, by a clock of the test's own."""
 
+import asyncio
 from collections.abc import Collection
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from pipeline.core.checkpoint import Checkpoint, assemble_certificate, cosign, sign_as_log
 from pipeline.core.errors import IntegrityError
 from pipeline.core.policy_file import log_verifier
+from pipeline.core.tiles import Edge
 from pipeline.services import witnessing
-from pipeline.services.witnessing import Candidate, Witnessing
+from pipeline.services.witnessing import Candidate, Pace, Witnessing
+from tests.support.tiles import entries
 from tests.support.witness import HonestWitness
 from tests.support.witnessing import policy_of
 from tests.support.world import World
@@ -17,8 +20,8 @@ WORLD = World()
 WITNESS = HonestWitness(log_verifier(WORLD.genesis), url="https://w1.example/")
 
 
-def candidate(size: int) -> Candidate:
-    checkpoint = Checkpoint(WORLD.genesis.origin, size, bytes(range(32)))
+def candidate(size: int, root: bytes = bytes(range(32))) -> Candidate:
+    checkpoint = Checkpoint(WORLD.genesis.origin, size, root)
     return Candidate(
         checkpoint, assemble_certificate(checkpoint, [], sign_as_log(checkpoint, WORLD.log_signer))
     )
@@ -117,3 +120,43 @@ async def test_a_witness_that_was_ahead_is_asked_as_soon_as_it_is_not(clock: Clo
     client.status, client.body, clock.now = 500, b"", 8
     await found.step(candidate(9), at_end=False)
     assert client.asked[4:] == [b"old 9"]
+
+
+async def test_who_cosigns_accuses_no_more(clock: Clock) -> None:
+    accusers = Accusers()
+    accusers.names = frozenset({str(WITNESS.key), "another"})
+    one = candidate(5)
+    found = made(Answering(200, WITNESS.cosigned(one.checkpoint)), accusers)
+    await found.step(one, at_end=True)
+    assert accusers.names == {"another"}
+
+
+class Slow(Answering):
+    """A client whose first answer comes when it may."""
+
+    def __init__(self, status: int, body: bytes) -> None:
+        super().__init__(status, body)
+        self.may_answer = asyncio.Event()
+
+    async def add_checkpoint(self, url: str, request: bytes) -> tuple[int, bytes]:
+        answer = await super().add_checkpoint(url, request)
+        await self.may_answer.wait()
+        return answer
+
+
+async def test_a_late_cosignature_on_an_older_checkpoint_does_not_stand_for_the_newer_one() -> None:
+    leaves = entries(6)
+    trees = [Edge.EMPTY.grow(leaves[:size])[0] for size in (5, 6)]
+    files = {tile.path: content for tile, content in trees[1].partials()}
+    older, newer = (candidate(tree.size, tree.frontier().root()) for tree in trees)
+    client = Slow(200, WITNESS.cosigned(older.checkpoint))
+    pace = Pace(between=0.0, longest=0.01, first_pause=0.0)
+    policy = policy_of(WORLD, WITNESS)
+    found = Witnessing(WITNESS.log, policy, client, lambda path: files.get(path, b""), Accusers(), pace=pace)
+    assert await found.step(older, at_end=True) is None
+    client.may_answer.set()
+    while len(client.asked) < 2:
+        client.body = WITNESS.cosigned(newer.checkpoint)
+        await found.step(newer, at_end=True)
+    assert client.asked == [b"old 0", b"old 5"]
+    await found.close()
