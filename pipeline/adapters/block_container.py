@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from fastavro.read import reader
+from fastavro.schema import to_parsing_canonical_form
 from fastavro.write import Writer
 
 from pipeline.core import avro
@@ -18,6 +19,7 @@ from pipeline.core.genesis import Genesis
 from pipeline.core.state import ChainState
 
 _SYNC_BYTES: Final = 16
+_CANONICAL: Final = to_parsing_canonical_form(CERTIFIED_BLOCK.parsed)
 
 
 class BlockContainer:
@@ -110,7 +112,11 @@ def read_container(path: Path) -> Iterator[bytes]:
     count = 0
     try:
         with path.open("rb") as file:
-            for value in reader(file, CERTIFIED_BLOCK.parsed):
+            found = reader(file)
+            if found.codec != "null" or to_parsing_canonical_form(found.writer_schema) != _CANONICAL:
+                # Any other schema could make the library count up to 2^63, and a codec unpack without end.
+                raise ValueError("it holds other records, or packed ones")
+            for value in found:
                 yield avro.encode(CERTIFIED_BLOCK, value)  # type: ignore[arg-type]  # a record by its schema
                 count += 1
     except OSError as error:

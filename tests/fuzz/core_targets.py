@@ -1,10 +1,10 @@
 """Targets for what sites, registrars and nodes send: packets, control records, blocks, votes, genesis files, codes."""
 
+import tempfile
 from hashlib import sha256
-from io import BytesIO
+from pathlib import Path
 
-import fastavro
-
+from pipeline.adapters.block_container import read_container
 from pipeline.core import avro
 from pipeline.core.admission import (
     CONTROL_SCHEMA,
@@ -15,7 +15,6 @@ from pipeline.core.admission import (
     parse_value,
 )
 from pipeline.core.block import (
-    CERTIFIED_BLOCK,
     Kind,
     encode_certified,
     encode_header,
@@ -24,7 +23,7 @@ from pipeline.core.block import (
     parse_header,
     parse_leaf,
 )
-from pipeline.core.control import Control, parse_control
+from pipeline.core.control import Control, parse_control, possession_message
 from pipeline.core.damage import locate_damage
 from pipeline.core.errors import ConfigError, IntegrityError
 from pipeline.core.genesis import parse_genesis
@@ -35,11 +34,14 @@ from pipeline.core.packet import Packet, parse_packet
 from pipeline.core.policy_file import policy_text
 from pipeline.core.record import decode_record, encode_record
 from pipeline.core.replica import Extended, extend
+from pipeline.core.sealing import Suite
+from pipeline.core.signing import verify
 from pipeline.core.tlog_policy import TlogPolicy, parse_policy
 from pipeline.core.tracing import TracingCode, parse_tracing_code
+from pipeline.services.access import read_request, write_request
 from pipeline.services.accounting.votes import genuine_lines, parse_vote
 from schemas import schema
-from tests.fuzz.material import material
+from tests.fuzz.material import CACHE, material
 from tests.fuzz.target import Bytes, Target, text
 from tests.support.world import packet_value
 
@@ -199,17 +201,40 @@ def frontier(data: bytes) -> bool:
 
 
 def container(data: bytes) -> bool:
-    """A container file read by the Avro library gives blocks of which only the genuine ones extend the chain."""
+    """A container file is refused by name, or gives blocks, of which only the genuine ones extend the chain."""
     state, extended = material().world.state(), 0
-    try:
-        for item in fastavro.reader(BytesIO(data), CERTIFIED_BLOCK.parsed):
-            certified = avro.encode(CERTIFIED_BLOCK, item)  # type: ignore[arg-type]
-            if isinstance(extend(state, certified), Extended):
-                assert parse_certified(certified) is not None
-                extended += 1
-    except avro.DECODE_ERRORS:
-        return False
+    with tempfile.NamedTemporaryFile(dir=CACHE) as file:
+        file.write(data)
+        file.flush()
+        try:
+            for certified in read_container(Path(file.name)):
+                extended += isinstance(extend(state, certified), Extended)
+        except ConfigError:
+            return False
+    assert extended <= len(material().certified)
     return extended == len(material().certified)
+
+
+def access_request(data: bytes) -> bool:
+    """A request is refused by name, or is for this chain and signed by the key that it names."""
+    try:
+        found = read_request(data, material().world.genesis)
+    except ConfigError:
+        return False
+    assert found.chain == material().world.genesis.chain
+    assert verify(
+        found.key, found.possession, possession_message(found.chain, found.site, found.key.fingerprint)
+    )
+    return True
+
+
+def _requests() -> Bytes:
+    genesis = material().world.genesis
+    sites = [material().world.site(number, suite) for number, suite in enumerate(Suite, 1)]
+    return [
+        write_request(genesis, s.name, s.signer, suites=(s.suite,), indicators=("LOCAL:TRAFFIC_SPEED",))
+        for s in sites
+    ]
 
 
 def _codes() -> Bytes:
@@ -238,5 +263,6 @@ TARGETS = (
     Target(
         "frontier", frontier, lambda: [Frontier.EMPTY.extend([bytes(32)] * n).encode() for n in (0, 1, 7)]
     ),
+    Target("access-request", access_request, _requests),
     Target("container", container, lambda: [material().container]),
 )
