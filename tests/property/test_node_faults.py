@@ -188,6 +188,17 @@ class NodeFaults(RuleBasedStateMachine):
             head = LedgerHead(height, secret("forged"), height)
         self.cluster.redis.put(LedgerKeys(head, {height: forged}))
 
+    @precondition(lambda self: self.published)
+    @rule(before=st.lists(st.sampled_from([b"", b"\1garbage", TICK_VALUE]), max_size=3))
+    def lose_the_chain_log(self, before: list[bytes]) -> None:
+        """All of it is published; root keys let the chain go on in an empty one, whose offsets begin again."""
+        self.end_all_faults()
+        for name in list(self.cluster.running):
+            self.cluster.kill(name)
+        self.cluster.replace_log(before, control_value(self.world.reanchor(self.cluster.state)))
+        for name in self.cluster.names:
+            self.cluster.start(name)
+
     @invariant()
     def nobody_signs_two_blocks_at_one_height(self) -> None:
         genesis = self.world.genesis
@@ -266,7 +277,7 @@ class NodeFaults(RuleBasedStateMachine):
     def _compare(self) -> None:
         """Compare blocks, states, folders and Redis with one undisturbed run over the log."""
         last = self.cluster.reference[-1]
-        assert self.shown.tables == self.cluster._reference.state.tables
+        assert self.shown.tables == self.cluster.state.tables
         head = self.cluster.redis.head
         assert head is not None
         assert head.block_hash == last.block.hash

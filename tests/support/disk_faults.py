@@ -31,7 +31,7 @@ class FaultyDisk:
     def __init__(self) -> None:
         self.process = Process()
         self._pending: list[_Pending] = []
-        self._synced: set[int] = set()
+        self._synced: set[tuple[int, int]] = set()
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -75,7 +75,7 @@ class FaultyDisk:
         def act() -> None:
             path = _path_of(file)
             self._pending = [pending for pending in self._pending if pending.until != path]
-            self._synced.add(os.fstat(file).st_ino)
+            self._synced.add(_version(os.fstat(file)))
 
         del _fsync  # nothing is lost in earnest, so nothing needs to reach the disk
         self._write(act)
@@ -85,7 +85,7 @@ class FaultyDisk:
 
         def act() -> None:
             before = target.read_bytes() if target.exists() else None
-            is_durable = Path(source).stat().st_ino in self._synced
+            is_durable = _version(Path(source).stat()) in self._synced
             _replace(source, target)
             self._pending.append(_Pending(target.parent, lambda: _restore(target, before)))
             if not is_durable:
@@ -122,6 +122,11 @@ class FaultyDisk:
         path = _path_of(file)
         before = path.read_bytes()
         self._pending.append(_Pending(path, lambda: _restore(path, before)))
+
+
+def _version(status: os.stat_result) -> tuple[int, int]:
+    """Return what tells a file with its content from others; numbers of files are used again."""
+    return status.st_ino, status.st_mtime_ns
 
 
 def _path_of(file: int) -> Path:

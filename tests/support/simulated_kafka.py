@@ -60,6 +60,10 @@ class Broker:
         """Return a topic."""
         return self._topics.setdefault(name, Topic(name))
 
+    def lose(self, name: str) -> None:
+        """Put an empty topic in the place of one; only readers made from now on see it."""
+        self._topics[name] = Topic(name)
+
     def append(self, batch: Sequence[Outgoing]) -> None:
         """Take records, all with the same time."""
         for outgoing in batch:

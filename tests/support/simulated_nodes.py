@@ -3,13 +3,17 @@
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import BkdmsError, IntegrityError
+from pipeline.core.state import ChainState
 from pipeline.core.topics import Topics
+from pipeline.ports import Outgoing
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
 from pipeline.services.signatures import SignaturePool
@@ -58,6 +62,7 @@ class Cluster:
         self.running: dict[str, Running] = {}
         self.deliveries: list[Delivery] = []
         self._reference = Deriver(world.state())
+        self._log_next = 0
         self.reference: list[Derived] = []
 
     @property
@@ -131,10 +136,29 @@ class Cluster:
 
     def derive(self) -> list[Derived]:
         """Return the blocks that the whole chain log gives, derived in one go by nobody's node."""
-        for record in self.broker.topic(self.topics.chain).records[self._reference.next_offset :]:
+        for record in self.broker.topic(self.topics.chain).records[self._log_next :]:
             read = LogRecord(record.offset, record.time_ms, record.value)
             self.reference.extend(self._reference.feed(read).closed)
+            self._log_next = record.offset + 1
         return self.reference
+
+    def replace_log(self, before: Sequence[bytes], reanchor: bytes) -> None:
+        """Lose the chain log, all of which is published, and begin another one; no node runs.
+
+        Values ``before`` the reanchor are of no chain.
+        """
+        assert not self.running
+        assert not self.has_open_entries
+        self.broker.lose(self.topics.chain)
+        self.broker.append([Outgoing(self.topics.chain, value) for value in [*before, reanchor]])
+        state = self.state
+        self._reference = Deriver(ChainState(state.genesis, deepcopy(state.tables), state.head))
+        self._log_next = len(before)
+
+    @property
+    def state(self) -> ChainState:
+        """The state after the whole log."""
+        return self._reference.state
 
     @property
     def has_open_entries(self) -> bool:

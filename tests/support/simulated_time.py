@@ -5,8 +5,10 @@ With it several programs run in one thread, in an order that is the same in ever
 
 import asyncio
 import selectors
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Self, TypeVar
+
+_T = TypeVar("_T")
 
 
 class DeadlockError(Exception):
@@ -25,6 +27,23 @@ class _Jumping(selectors.SelectSelector):
             raise DeadlockError
         self.elapsed_s += max(0.0, timeout)
         return super().select(0)
+
+
+class InPlaceExecutor:
+    """A pool of threads without threads: work is done where it is given, in order."""
+
+    def __init__(self, _threads: int) -> None:
+        """Take the size of the pool."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait for nothing."""
+
+    def map(self, work: Callable[[_T], object], items: Iterable[_T]) -> Iterator[object]:
+        """Do the work for each item."""
+        return map(work, items)
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
