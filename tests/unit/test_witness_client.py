@@ -37,7 +37,7 @@ async def ask(witness: HonestWitness, spoilt: Answer | Raw, timeout_s: float = L
         Answer(200, b"cosigned\n"),
         Answer(409, b"5\n", "text/x.tlog.size"),
         Answer(500),
-        Answer(307, b"elsewhere\n"),
+        Answer(307, b"elsewhere\n", "text/plain\r\nlocation: /prefix/add-checkpoint"),
         Answer(200, gzip.compress(bytes(1000)), "text/plain\r\ncontent-encoding: gzip"),
         Answer(200, bytes(MAX_ANSWER_BYTES)),
     ],

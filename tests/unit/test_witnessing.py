@@ -3,24 +3,28 @@
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.sql.export_store import SqlExportStore
 from pipeline.adapters.tile_files import TileFiles
 from pipeline.adapters.witness_client import HttpWitnessClient
 from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.errors import ConfigError, IntegrityError, TransientError
+from pipeline.core.followed import Applied
 from pipeline.core.note import parse_note
 from pipeline.core.policy_file import log_verifier, policy_text
 from pipeline.core.tiles import tiles_of
 from pipeline.core.tlog_policy import TlogPolicy, Witnessed, check_note, parse_policy
 from pipeline.core.witness import MAX_ANSWER_BYTES
+from pipeline.services.export_sink import ExportSink
 from pipeline.services.exporter import ExportPolicy
-from tests.support.chain import MemoryTopic
+from pipeline.services.follower import Follower
+from tests.support.chain import MemoryReader, MemoryTopic
 from tests.support.tiles import exported_files, exporter
 from tests.support.witness import Answer, HonestWitness, Raw, drip, flood, hang, no_http, reset
 from tests.support.witnessing import (
@@ -425,6 +429,42 @@ async def test_a_crash_at_any_write_leaves_what_the_policy_accepts_and_goes_on(
         await export(worker(case, folder, case.topic(), policy))
         assert size_of(folder) == case.size(6)
     assert crashes > 6
+
+
+class FailingStore(SqlExportStore):
+    """A store whose disk may be full."""
+
+    is_full = False
+
+    def save(self, applied: Sequence[Applied], next_offset: int, checkpoint: bytes) -> None:
+        if self.is_full:
+            raise TransientError("the disk refuses", code="disk")
+        super().save(applied, next_offset, checkpoint)
+
+
+async def test_what_could_not_be_stored_is_no_candidate_after_a_reload(
+    case: WitnessCase, tmp_path: Path, witness: HonestWitness
+) -> None:
+    policy = policy_of(case.world, witness)
+    await export(worker(case, tmp_path, case.topic(2), policy))
+    store = FailingStore(tmp_path / ".state", case.world.genesis)
+    sink = ExportSink(case.world.genesis, case.world.log_signer, TileFiles(tmp_path), store, policy)
+    follower = Follower(case.world.genesis, MemoryReader(case.topic()), sink)
+
+    def size() -> int | None:
+        return sink.candidate.checkpoint.size if sink.candidate is not None else None
+
+    await follower.open()
+    assert size() is None
+    store.is_full = True
+    with pytest.raises(TransientError):
+        await follower.step(0)
+    await follower.open()
+    assert size() is None
+    store.is_full = False
+    await follower.step(0)
+    store.close()
+    assert size() == case.size(6)
 
 
 async def test_a_policy_that_the_nodes_meet_asks_nobody(case: WitnessCase, tmp_path: Path) -> None:
