@@ -30,7 +30,7 @@ fuzz: setup ## Try all readers on damaged and made-up bytes, guided by coverage,
 determinism: setup ## Derive the same bytes under a newer Python, other hash seeds, time zones and locales, and after any fault
 	@sh ops/setup/newer_python.sh
 	$(BIN)/python -m tests.determinism.run
-	.venv-newer/bin/pytest -p no:cacheprovider tests/unit tests/property
+	.venv-newer/bin/pytest -p no:cacheprovider tests/unit/test_core_*.py tests/unit/test_*vectors.py tests/property/test_core_*.py
 	$(BIN)/pytest --hypothesis-profile=thorough --timeout=3600 \
 		tests/property/test_node_faults.py tests/property/test_consumer_faults.py
 
