@@ -47,7 +47,7 @@ def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
     if not row:
         return EMPTY_ROOT
     while len(row) > 1:
-        parents = _paired(row)
+        parents = paired(row)
         if len(row) % 2:  # the odd one out has no sibling and rises unchanged
             parents.append(row[-1])
         row = parents
@@ -113,7 +113,7 @@ class Frontier:
             row = [old_peaks.pop(), *new] if (self.size >> level) & 1 else new
             if len(row) % 2:
                 peaks.append(row[-1])
-            new, level = _paired(row), level + 1
+            new, level = paired(row), level + 1
         return Frontier(size, (*old_peaks, *reversed(peaks))), rows
 
     def root(self) -> bytes:
@@ -267,7 +267,7 @@ def _roots_along(old_size: int, new_size: int, steps: Sequence[bytes]) -> tuple[
     return (old, new) if last == 0 else None
 
 
-def _paired(row: list[bytes]) -> list[bytes]:
+def paired(row: list[bytes]) -> list[bytes]:
     """Hash neighbours two by two; a last odd one is left out."""
     each = iter(row)
     return [sha256(_NODE + left + right).digest() for left, right in zip(each, each, strict=False)]

@@ -6,6 +6,8 @@ module only after it was verified, as anybody will verify it.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from pipeline.core.admission import offered_key
 from pipeline.core.block import Kind, parse_leaf
@@ -25,6 +27,8 @@ from pipeline.core.tracing import TracingCode
 from pipeline.services.tile_reader import Read, TileReader, UnreadableError, bundle_path
 from pipeline.services.tile_search import HeaderSearch, Right, RightsSearch
 from pipeline.services.trace import TraceProblem
+
+_CACHED_RIGHTS: Final = 512
 
 Disclose = Callable[[Packet], Sequence[Disclosed]]
 """Returns the records of a packet that a proof is to disclose."""
@@ -60,6 +64,7 @@ class TileProver:
         self._tiles = tiles
         self._headers = HeaderSearch(tiles)
         self._rights = RightsSearch(tiles)
+        self._right = lru_cache(maxsize=_CACHED_RIGHTS)(self._proven)
 
     @property
     def tree_size(self) -> int:
@@ -106,9 +111,9 @@ class TileProver:
             entry,
             found.payload,
             self._path(found.leaf_index),
-            self._proven(enrolment),
-            self._proven(offer),
-            None if grant is None else self._proven(grant),
+            self._right(enrolment),
+            self._right(offer),
+            None if grant is None else self._right(grant),
             tuple(disclose(packet)) if disclose is not None else (),
         )
 

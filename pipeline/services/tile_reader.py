@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from pipeline.core.block import Kind
-from pipeline.core.merkle import HASH_BYTES, node_hash
+from pipeline.core.merkle import HASH_BYTES, paired
 from pipeline.core.tiles import ENTRIES, TILE_LEVELS, TILE_WIDTH, TileId
 
 Read = Callable[[str], bytes]
@@ -93,7 +93,7 @@ class TileReader:
         row = [data[at : at + HASH_BYTES] for at in range(0, tile.width * HASH_BYTES, HASH_BYTES)]
         rows = [row]
         while len(row) > 1:
-            row = [node_hash(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)]
+            row = paired(row)
             rows.append(row)
         return rows
 
