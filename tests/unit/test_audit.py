@@ -173,3 +173,11 @@ def test_the_report_is_json(tmp_path: Path) -> None:
     assert value["audit_ok"] is False
     assert value["problem"]
     assert value["finding"]["field"] == "certificate"
+
+
+async def test_the_right_block_under_the_name_of_another_is_found(pool: SurveyPool | None) -> None:
+    copies = files()
+    copies[41] = copies.pop(40)
+    report = await of_files(pool, copies)
+    assert report.finding is not None
+    assert (report.finding.height, report.finding.reason) == (40, "missing")
