@@ -36,9 +36,9 @@ from pipeline.core.genesis import Genesis
 from pipeline.core.note import NoteProblem, parse_note
 from pipeline.core.tiles import tiles_of
 from pipeline.services.accounting.startup import recover_signing_records
-from pipeline.services.follower import BlockSink, Follower, Skipped, in_thread
+from pipeline.services.follower import BlockSink, Follower, Skipped, follow_to_end, in_thread
 from pipeline.services.platform import PlatformSink
-from pipeline.services.rebuild import LedgerRebuild, LedgerRebuilt, NodeSink, TailSink, follow, take_over
+from pipeline.services.rebuild import LedgerRebuild, LedgerRebuilt, NodeSink, TailSink, take_over
 from pipeline.telemetry.logs import logger
 
 Progress = Callable[[int, int], None]
@@ -77,7 +77,7 @@ class Rebuild:
             reader = self.reader(self.settings.topics.blocks)
             follower = Follower(self.genesis, reader, sink, pool=pool, alarm=_alarm)
             try:
-                await follow(follower, self._progress)
+                await follow_to_end(follower, self._progress)
             finally:
                 await follower.close()
         return follower.height
@@ -252,7 +252,8 @@ async def rebuild_tiles(settings: Settings, progress: Progress) -> TilesRebuilt:
     _forget_state(rebuild.genesis, folder / STATE_FOLDER)
     worker = export_worker(settings, rebuild.genesis, rebuild.connection, folder)
     try:
-        await follow(worker.follower, progress)
+        await follow_to_end(worker.follower, progress)
+        await worker.finish()
         size, files = worker.follower.tree_size, TileFiles(folder)
         exported = _exported_size(files)
         if size < exported:

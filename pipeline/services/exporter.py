@@ -12,7 +12,7 @@ from pipeline.core.signing import Signer
 from pipeline.core.tlog_policy import TlogPolicy
 from pipeline.ports import PartitionReader, WitnessClient
 from pipeline.services.export_sink import ExportSink, ExportStore, TileFolder
-from pipeline.services.follower import FETCH_TIMEOUT_MS, Follower, Skipped, in_thread
+from pipeline.services.follower import FETCH_TIMEOUT_MS, Follower, Skipped, follow_to_end, in_thread
 from pipeline.services.witnessing import Pace, Witnessing
 from pipeline.telemetry import export_metrics as metrics
 from pipeline.telemetry.logs import logger
@@ -150,19 +150,6 @@ class ExportWorker:
             return True
         await in_thread(lambda: self._sink.publish(note))
         return False
-
-
-async def follow_to_end(follower: Follower) -> None:
-    """Follow the blocks to where the topic ends now.
-
-    Raises:
-        IntegrityError: see ``Follower.step``.
-        TransientError: Kafka or the sink are away.
-    """
-    await follower.open()
-    end = follower.next_offset + await follower.lag()
-    while follower.next_offset < end:
-        await follower.step()
 
 
 def _witnessing(parts: ExportParts, publishing: ExportPolicy) -> Witnessing:

@@ -281,6 +281,22 @@ async def in_thread(work: Callable[[], _T]) -> _T:
         raise
 
 
+async def follow_to_end(
+    follower: Follower, progress: Callable[[int, int], None] = lambda _done, _end: None
+) -> None:
+    """Follow the blocks to where the topic ends now; ``progress`` hears the offset reached and that end.
+
+    Raises:
+        IntegrityError: see ``Follower.step``; blocks that are missing before a certified one are waited for first.
+        TransientError: Kafka or the sink are away.
+    """
+    await follower.open()
+    end = follower.next_offset + await follower.lag()
+    while follower.next_offset < end or follower.awaits_blocks:
+        await follower.step()
+        progress(min(follower.next_offset, end), end)
+
+
 async def run_steps(
     step: Callable[[int], Awaitable[object]], stop: asyncio.Event, done: Callable[[], None] = lambda: None
 ) -> None:

@@ -6,7 +6,7 @@ the chain with a valid certificate.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -19,7 +19,6 @@ from pipeline.core.state import ChainState, Changes
 from pipeline.ports import Ledger, LedgerBlock, LedgerHead, NodeStore
 from pipeline.services.accounting.startup import KEPT_BLOCKS, ledger_block
 from pipeline.services.certificate_watch import CertificateWatch
-from pipeline.services.follower import Follower
 
 KEPT_HEADERS: Final = 10_000
 _ATTEMPTS: Final = 8
@@ -112,20 +111,6 @@ class NodeSink:
 def held_block(extended: Extended) -> LedgerBlock:
     """Return a verified block as the ledger and a node's folder hold it."""
     return ledger_block(extended.block, encode_certified(extended.block, extended.certificate))
-
-
-async def follow(follower: Follower, progress: Callable[[int, int], None] = lambda _done, _end: None) -> None:
-    """Follow the blocks to where the topic ends now; ``progress`` hears the offset reached and the end.
-
-    Raises:
-        IntegrityError: see ``Follower.step``; blocks that are missing before a certified one are waited for first.
-        TransientError: Kafka or the sink are away.
-    """
-    await follower.open()
-    end = follower.next_offset + await follower.lag()
-    while follower.next_offset < end or follower.awaits_blocks:
-        await follower.step()
-        progress(min(follower.next_offset, end), end)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,7 @@ from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing
 from pipeline.services.accounting.publication import publication
 from pipeline.services.accounting.startup import ledger_block
-from pipeline.services.exporter import follow_to_end
-from pipeline.services.follower import Follower
+from pipeline.services.follower import Follower, follow_to_end
 from pipeline.services.site_heads import site_head
 from tests.support.chain import MemoryReader, MemoryTopic
 from tests.support.simulated_consumers import (

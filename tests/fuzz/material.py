@@ -20,8 +20,7 @@ from pipeline.core.sealing import Suite
 from pipeline.core.tlog_policy import TlogPolicy, parse_policy
 from pipeline.core.tracing import TracingCode
 from pipeline.services.accounting.votes import Candidate, vote_message
-from pipeline.services.exporter import follow_to_end
-from pipeline.services.follower import Follower
+from pipeline.services.follower import Follower, follow_to_end
 from pipeline.services.tile_prover import MadeProof, TileProver, open_prover
 from tests.support.chain import MemoryReader, MemoryTopic
 from tests.support.histories import History

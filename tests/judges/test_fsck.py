@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.core.policy_file import log_verifier
 from pipeline.core.tiles import tiles_of
-from pipeline.services.exporter import follow_to_end
+from pipeline.services.follower import follow_to_end
 from tests.support.api import ApiCase
 from tests.support.chain import Chain, MemoryTopic
 from tests.support.tiles import VERIFIER, exporter, write_log

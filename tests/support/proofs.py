@@ -8,7 +8,7 @@ from pipeline.adapters.tile_files import TileFiles
 from pipeline.core.policy_file import policy_text
 from pipeline.core.tlog_policy import TlogPolicy, parse_policy
 from pipeline.core.tracing import TracingCode
-from pipeline.services.exporter import follow_to_end
+from pipeline.services.follower import follow_to_end
 from pipeline.services.tile_prover import TileProver, open_prover
 from pipeline.services.tile_reader import Read
 from tests.support.chain import Chain, MemoryTopic

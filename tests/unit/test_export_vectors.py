@@ -12,8 +12,7 @@ from pipeline.core.genesis import encode_genesis, parse_genesis
 from pipeline.core.policy_file import policy_text
 from pipeline.core.tiles import Edge, TileId, parse_tile_path
 from pipeline.core.tlog_policy import TlogPolicy, parse_policy
-from pipeline.services.exporter import follow_to_end
-from pipeline.services.follower import Follower
+from pipeline.services.follower import Follower, follow_to_end
 from tests.support.chain import MemoryReader
 from tests.support.golden import GENESIS, blocks_topic
 from tests.vectors.core_world import FOLDER

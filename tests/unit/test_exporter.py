@@ -21,8 +21,8 @@ from pipeline.core.quorum import Certified, check_certificate
 from pipeline.core.replica import Extended, extend
 from pipeline.core.tiles import TileId, decode_bundle, tiles_of
 from pipeline.services.export_sink import leaves_of
-from pipeline.services.exporter import ExportParts, ExportWorker, follow_to_end
-from pipeline.services.follower import Follower
+from pipeline.services.exporter import ExportParts, ExportWorker
+from pipeline.services.follower import Follower, follow_to_end
 from tests.support.chain import Chain, MemoryReader, MemoryTopic
 from tests.support.tiles import exported_files, exporter, write_log
 from tests.support.world import World

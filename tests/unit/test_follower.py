@@ -12,7 +12,7 @@ from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.core.followed import Applied
 from pipeline.core.replica import BlockReason
 from pipeline.core.state import ChainState, Tables
-from pipeline.services.follower import PATIENCE_MS, Follower, Skipped
+from pipeline.services.follower import PATIENCE_MS, Follower, Skipped, follow_to_end
 from tests.support.chain import Chain, MemoryReader, MemoryTopic, framed
 from tests.support.world import TestSite, control_value
 
@@ -159,6 +159,14 @@ async def test_a_missing_block_halts_when_the_topic_stays_at_its_end(case: Case)
         await wait_for_ever(case.follower)
     assert halted.value.code == "block_gap"
     assert case.sink.heights == [1]
+
+
+async def test_who_follows_to_the_end_does_not_take_a_missing_block_for_it(case: Case) -> None:
+    blocks = case.chain.certified
+    case.topic.publish([blocks[0], blocks[2]])
+    with pytest.raises(IntegrityError) as halted:
+        await follow_to_end(case.follower)
+    assert halted.value.code == "block_gap"
 
 
 async def wait_for_ever(follower: Follower) -> None:

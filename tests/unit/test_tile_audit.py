@@ -17,7 +17,7 @@ from pipeline.core.note import format_note, parse_note
 from pipeline.core.tiles import Edge, TileId, tiles_of
 from pipeline.services.audit import Auditor
 from pipeline.services.audit_report import AuditReport
-from pipeline.services.exporter import follow_to_end
+from pipeline.services.follower import follow_to_end
 from pipeline.services.survey_pool import SurveyPool
 from pipeline.services.tile_audit import TileAudit
 from tests.support.chain import Chain, MemoryTopic

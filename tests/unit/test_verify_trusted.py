@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.adapters.block_folder import block_file
 from pipeline.apps.cli.root import main
-from pipeline.services.exporter import follow_to_end
+from pipeline.services.follower import follow_to_end
 from tests.support.chain import MemoryTopic
 from tests.support.histories import History, rewritten
 from tests.support.tiles import exporter

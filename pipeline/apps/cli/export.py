@@ -12,8 +12,8 @@ from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import say, settings_of
 from pipeline.apps.workers.export import export_worker, kafka_connection
 from pipeline.core.avro import require_compiled_reader
-from pipeline.services.exporter import ExportWorker, follow_to_end
-from pipeline.services.follower import Follower
+from pipeline.services.exporter import ExportWorker
+from pipeline.services.follower import Follower, follow_to_end
 
 export = typer.Typer(
     no_args_is_help=True, help="Write the ledger for outsiders, who verify it with their own programs."
