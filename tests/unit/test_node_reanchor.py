@@ -93,6 +93,13 @@ async def test_a_log_that_was_replaced_halts_the_node_and_names_what_to_run(case
     assert halted.value.code == "log_differs"
 
 
+async def test_a_log_that_gives_another_block_in_its_place_halts_the_node(case: Case) -> None:
+    site = case.world.site(1)
+    case.log.values[2] = packet_value(site.packet([99]))
+    with pytest.raises(IntegrityError, match="no reanchor of block 3"):
+        await case.start()
+
+
 async def test_the_node_goes_on_at_the_reanchor_of_its_last_block(case: Case) -> None:
     good = await case.start()
     case.lose_log(TICK_VALUE, packet_value(case.site.packet()), case.reanchor(), TICK_VALUE)

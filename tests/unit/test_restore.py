@@ -93,12 +93,15 @@ async def test_an_empty_topic_is_filled_with_the_very_blocks_that_were_published
 
 
 async def test_validators_learn_the_sites_again(chain: Chain) -> None:
-    kafka = Kafka()
-    await restore(chain, kafka, supply(chain))
-    directory = SiteDirectory(chain.world.genesis)
-    for value in kafka.sites:
-        directory.apply(value)
-    assert len(directory) == 1
+    """From the blocks that are on the topic already, too."""
+    for present in (0, 5, 20):
+        kafka = Kafka()
+        kafka.blocks.publish(chain.certified[:present])
+        await restore(chain, kafka, supply(chain))
+        directory = SiteDirectory(chain.world.genesis)
+        for value in kafka.sites:
+            directory.apply(value)
+        assert len(directory) == 1
 
 
 @pytest.mark.parametrize("cut_at", [0, 1, 5, 16, 19])
@@ -222,6 +225,13 @@ async def test_a_node_counts_once_and_only_by_its_own_key(chain: Chain) -> None:
     done = await restore(chain, Kafka(), supply(chain, 1, 19), signed=records)
     assert done.height == 19
     assert done.unfinished[0].nodes == ("node-0", "node-1")
+
+
+async def test_a_forged_record_does_not_spoil_what_enough_nodes_signed(chain: Chain) -> None:
+    last = chain.blocks[19]
+    records = [signed(chain, last, "node-3", by="node-0"), *(signed(chain, last, node) for node in NODES[:3])]
+    done = await restore(chain, Kafka(), supply(chain, 1, 19), signed=records)
+    assert (done.height, done.completed) == (20, (20,))
 
 
 async def test_a_body_that_is_not_the_signed_block_is_not_completed(chain: Chain) -> None:
