@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Protocol
 
+import pytest
+
 from pipeline.adapters.witness_client import HttpWitnessClient
 from pipeline.core.checkpoint import Checkpoint, parse_checkpoint
+from pipeline.core.errors import TransientError
 from pipeline.core.note import parse_note
 from pipeline.core.policy_file import log_verifier, policy_text
 from pipeline.core.tiles import tiles_of
@@ -114,3 +117,13 @@ def size_of(folder: Path) -> int:
     """Return the leaves under the published checkpoint; 0 where there is none."""
     found = published(folder)
     return found.size if found is not None else 0
+
+
+async def stays_unpublished(case: WitnessCase, folder: Path, topic: MemoryTopic, policy: TlogPolicy) -> str:
+    """Export while a witness does not answer: the checkpoint stays; return what the exporter said."""
+    before = exported_files(folder).get("checkpoint")
+    with pytest.raises(TransientError) as failed:
+        await export(worker(case, folder, topic, policy, finish_s=BRIEF_S, timeout_s=TIMEOUT_S))
+    assert failed.value.code == "no_quorum"
+    assert exported_files(folder).get("checkpoint") == before
+    return str(failed.value)
