@@ -10,8 +10,10 @@ import pytest
 from ops.stack import EmbeddedStack
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.keystore import save_key
+from pipeline.apps.workers.export import export_worker
+from pipeline.config import load_settings
 from pipeline.core.topics import Topics
-from tests.support.commands import bkdms, settings_file
+from tests.support.commands import settings_file
 from tests.support.nodes import ChainRig, chain_rig
 from tests.support.outage_consumers import PlatformRig, ViewRig
 from tests.support.world import control_value, packet_value
@@ -63,9 +65,11 @@ class Consumers:
         key = folder / "log.json"
         if not key.exists():
             save_key(key, self.rig.world.log_signer)
-        settings = settings_file(self.rig, folder, "exporter", export={"key": key})
-        ended = await bkdms(settings, "export", "tiles", str(folder / "log"))
-        assert ended.code == 0, ended.err
+        settings = load_settings(settings_file(self.rig, folder, "exporter", export={"key": key}))
+        connection = self.rig.connection("exporter", "e")
+        worker = export_worker(settings, self.rig.world.genesis, connection, folder / "log")
+        await worker.finish()
+        await worker.close()
 
 
 @pytest.fixture(scope="module")
