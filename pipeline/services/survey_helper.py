@@ -1,7 +1,6 @@
 """What a helper process of an audit does: survey the blocks that it is sent, by the rights that it was told last."""
 
 import gc
-import signal
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
@@ -42,8 +41,7 @@ class Answer(NamedTuple):
 
 
 def serve(link: Connection, genesis: bytes) -> None:
-    """Answer orders until the other end is gone. The process ends then; an interrupt is the other end's affair."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Answer orders until the other end is gone. The process ends then."""
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     orders: SimpleQueue[Order | None] = SimpleQueue()

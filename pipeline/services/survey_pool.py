@@ -4,8 +4,9 @@ A helper knows the rights of all sites as the chain had them when it was last to
 a site in the block is made again before anybody sees it. Memory is bounded by what is handed in and not yet taken.
 """
 
+import signal
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Final
@@ -46,13 +47,20 @@ class SurveyPool:
         self._version = 0
         self._changed: dict[SiteName, int] = {}
         context.set_forkserver_preload([serve.__module__])  # imported once, not by each helper
-        for _ in range(helpers):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=serve, args=(theirs, genesis.raw), daemon=True)
-            process.start()
-            theirs.close()
-            self._links.append(ours)
-            self._processes.append(process)
+        # What is blocked here stays so in the helpers: an interrupt is for whoever runs the audit. The standard
+        # library's tracker, which is started with the first of them, would unblock it.
+        resource_tracker.ensure_running()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for _ in range(helpers):
+                ours, theirs = context.Pipe()
+                process = context.Process(target=serve, args=(theirs, genesis.raw), daemon=True)
+                process.start()
+                theirs.close()
+                self._links.append(ours)
+                self._processes.append(process)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def begin(self, tables: Tables) -> None:
         """Begin with the chain that has these rights, and forget what was handed in before.
