@@ -30,7 +30,7 @@ def changed(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
     data = bytearray(draw(st.sampled_from(seeds)))
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
-        match draw(st.sampled_from(["flip", "cut", "piece", "drop", "line", "splice"])):
+        match draw(st.sampled_from(["flip", "cut", "piece", "drop", "order", "lines", "splice"])):
             case "flip" if data:
                 data[at] ^= 1 << draw(st.integers(0, 7))
             case "cut":
@@ -39,8 +39,13 @@ def changed(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
                 data[at:at] = draw(st.sampled_from(PIECES) | st.binary(max_size=12))
             case "drop":
                 del data[at : at + draw(st.integers(1, 40))]
-            case "line":
+            case "order":
                 data = bytearray(b"\n".join(draw(st.permutations(bytes(data).split(b"\n")[:12]))))
+            case "lines":
+                lines = bytes(data).split(b"\n")
+                first = draw(st.integers(0, len(lines) - 1))
+                del lines[first : first + draw(st.integers(1, 4))]
+                data = bytearray(b"\n".join(lines))
             case _:
                 other = draw(st.sampled_from(seeds))
                 data[at:] = other[draw(st.integers(0, len(other))) :]
@@ -65,3 +70,20 @@ def test_changed_bytes_are_refused_or_as_good_as_genuine(target: Target, data: s
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_judged(target: Target, data: bytes) -> None:
     target.check(data)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=TARGETS)
+def test_short_bytes_with_a_piece_put_in_anywhere_are_judged(target: Target) -> None:
+    for seed in (seed for seed in target.seeds() if len(seed) <= 120):
+        for at in range(len(seed) + 1):
+            for piece in PIECES:
+                target.check(seed[:at] + piece + seed[at:])
+
+
+@pytest.mark.parametrize("name", ["note", "witnessed", "policy", "witness-answer", "checkpoint"])
+def test_texts_without_some_of_their_lines_are_judged(name: str) -> None:
+    for seed in TARGETS[name].seeds():
+        lines = seed.split(b"\n")
+        for first in range(len(lines)):
+            for count in range(1, 8):
+                TARGETS[name].check(b"\n".join(lines[:first] + lines[first + count :]))
