@@ -358,6 +358,7 @@ def test_power_loss_after_any_write_of_the_exporter_leaves_a_whole_log(survives:
         try:
             machine.publish(1, 4)
             machine.consumers["export"].step()
+            machine.outsiders_find_a_whole_log_that_never_shrinks()
             machine.publish(6, 4)
             export = machine.consumers["export"]
             assert export.process is not None

@@ -19,8 +19,9 @@ from tests.support.write_faults import Process
 
 @dataclass(frozen=True)
 class _Pending:
-    """An effect that is not durable before ``until`` is synced, and how to take it back."""
+    """An effect on ``path`` that is not durable before ``until`` is synced, and how to take it back."""
 
+    path: Path
     until: Path
     undo: Callable[[], object]
 
@@ -52,8 +53,11 @@ class FaultyDisk:
 
     def lose_power(self, survives: Sequence[bool]) -> None:
         """Undo what is not durable, the newest first, except where ``survives`` (repeated as needed) says so."""
+        left: set[Path] = set()  # what came before a change that survives can't come back
         for number, pending in enumerate(reversed(self._pending)):
-            if not survives[number % len(survives)]:
+            if survives[number % len(survives)]:
+                left.add(pending.path)
+            elif pending.path not in left:
                 pending.undo()
         self._pending.clear()
 
@@ -87,9 +91,9 @@ class FaultyDisk:
             before = target.read_bytes() if target.exists() else None
             is_durable = _version(Path(source).stat()) in self._synced
             _replace(source, target)
-            self._pending.append(_Pending(target.parent, lambda: _restore(target, before)))
+            self._pending.append(_Pending(target, target.parent, lambda: _restore(target, before)))
             if not is_durable:
-                self._pending.append(_Pending(target, lambda: _restore(target, b"")))
+                self._pending.append(_Pending(target, target, lambda: _restore(target, b"")))
 
         self._write(act)
 
@@ -97,7 +101,7 @@ class FaultyDisk:
         def act() -> None:
             _mkdir(folder, mode)
             undo = lambda: shutil.rmtree(folder, ignore_errors=True)  # noqa: E731
-            self._pending.append(_Pending(Path(folder).parent, undo))
+            self._pending.append(_Pending(Path(folder), Path(folder).parent, undo))
 
         if Path(folder).exists():
             raise FileExistsError(folder)
@@ -121,7 +125,7 @@ class FaultyDisk:
     def _note_content(self, file: int) -> None:
         path = _path_of(file)
         before = path.read_bytes()
-        self._pending.append(_Pending(path, lambda: _restore(path, before)))
+        self._pending.append(_Pending(path, path, lambda: _restore(path, before)))
 
 
 def _version(status: os.stat_result) -> tuple[int, int]:
