@@ -128,7 +128,8 @@ def _build(document: dict[str, Any], raw: bytes) -> Genesis:
         raise ValueError(f"topic must be text of 1 to {_MAX_TOPIC_CHARS} ASCII characters")
     root_keys = tuple(_key(item, Use.ROOT) for item in roots["keys"])
     registrars = tuple(_key(item, Use.REGISTRAR) for item in document["registrars"])
-    if not 1 <= threshold <= len(root_keys) or not registrars:
+    # One key signs once, so a repeated one would make the threshold unreachable.
+    if not 1 <= threshold <= len({key.fingerprint for key in root_keys}) or not registrars:
         raise ValueError("needs at least one registrar and a root threshold within the number of root keys")
     policy = Policy(
         tuple(key for item in document["nodes"] for key in _node_keys(item)), _whole(document["quorum"])

@@ -89,6 +89,7 @@ WRONG: list[tuple[tuple[str, ...], Any]] = [
     (("roots", "threshold"), 4),
     (("roots", "threshold"), 1.0),
     (("roots", "keys"), []),
+    (("roots", "keys"), [{"algorithm": "ed25519", "public": GENESIS.root_keys[0].raw.hex()}] * 2),
     (("registrars",), []),
     (("nodes",), []),
     (("quorum",), 2.5),
