@@ -318,3 +318,17 @@ def test_a_fault_at_any_write_of_a_node_that_is_needed_passes(fault: WriteFault)
             machine.clean_up()
         write += 1 if is_thorough() else 13
     assert write > 26
+
+
+def test_redis_hears_again_what_is_published_where_the_publisher_could_not_say_so() -> None:
+    machine = NodeFaults()
+    machine.begin(both_keys=False)
+    try:
+        machine.end_all_faults()
+        redis = machine.cluster.redis
+        assert redis.head is not None
+        redis.head = replace(redis.head, published=0)
+        machine.cluster.run_for(5)
+        assert redis.head.published == redis.head.height == 1
+    finally:
+        machine.clean_up()

@@ -63,6 +63,9 @@ class Committer:
         fits = head is not None and head.height >= last.height
         if head is None or not fits or await self._held(head, before, last) is None:
             await self._repair(head, last, published)
+        elif head.published < published:
+            # Whoever published it died or was refused before it could say so.
+            await self._ledger.mark_published(published, 0)
 
     async def _held(self, head: LedgerHead, before: Frontier, block: LedgerBlock) -> LedgerBlock | None:
         """Return our block as the ledger holds it, or None where the ledger holds nothing certified."""
