@@ -172,3 +172,16 @@ def test_the_command_goes_on_and_says_from_where(tmp_path: Path, capsys: pytest.
     code, out, err = verify()
     assert (code, f"height {len(BLOCKS)}" in out) == (0, True)
     assert "blocks 1 to 10 were audited by an earlier run" in err
+
+
+async def test_what_was_wrong_is_found_again(tmp_path: Path) -> None:
+    """A certificate for another second block came first; that the second block contradicts it must not be forgotten."""
+    fork = Chain(CHAIN.world)
+    fork.block(*(control_value(entry.payload) for entry in CHAIN.blocks[0].block.entries))
+    fork.packets(CHAIN.world.site(1).packet([99]))
+    certificate = CHAIN.world.certificate(fork.blocks[1].checkpoint)
+    records = [encode_certified(CHAIN.blocks[5].block, certificate), *BLOCKS]
+    for _ in range(3):
+        report = await run(tmp_path / "file", records, None)
+        assert report.finding is not None
+        assert report.finding.reason == "fork"

@@ -14,7 +14,7 @@ from pipeline.core.block import Block, header_leaf, parse_header
 from pipeline.core.checkpoint import Checkpoint, sign_as_log
 from pipeline.core.merkle import leaf_hash, root_of
 from pipeline.core.note import format_note, parse_note
-from pipeline.core.tiles import Edge, TileId, tiles_of
+from pipeline.core.tiles import Edge, TileId, encode_bundle, tiles_of
 from pipeline.services.audit import Auditor
 from pipeline.services.audit_report import AuditReport
 from pipeline.services.follower import follow_to_end
@@ -271,3 +271,53 @@ def test_an_audit_of_tiles_goes_on_where_it_stopped(tmp_path: Path, blocks: list
     shorter = verified()
     assert shorter.finding is not None
     assert "fewer than" in shorter.finding.detail
+
+
+def other_end(blocks: list[list[bytes]]) -> list[bytes]:
+    """Return the leaves of the chain with another last block, as good by itself."""
+    kept = [leaf for block in blocks[:-1] for leaf in block]
+    entry, header = blocks[-1][0], parse_header(blocks[-1][-1][17:])
+    assert header is not None
+    changed = replace(header, entry_count=1, entries_root=leaf_hash(entry))
+    return [*kept, entry, header_leaf(changed)]
+
+
+@pytest.mark.parametrize("helped", [False, True])
+def test_a_good_block_that_is_not_the_one_in_the_tree_is_named_by_its_leaf(
+    tmp_path: Path, blocks: list[list[bytes]], helped: bool
+) -> None:
+    leaves = other_end(blocks)
+    assert lied_log(tmp_path / "log", leaves).is_good
+    bundle = TileId(-1, 1, len(leaves) - 256).path
+    header = parse_header(leaves[-1][17:])
+    assert header is not None
+    swapped = [*leaves[:-1], header_leaf(replace(header, log_digest=bytes(31) + b"1"))]
+    (tmp_path / "log" / bundle).write_bytes(encode_bundle(swapped[256:]))
+    pool = SurveyPool(WORLD.genesis, 2) if helped else None
+    try:
+        log = TileAudit(WORLD.genesis, TileFiles(tmp_path / "log").read)
+        assert log.open()
+        auditor = Auditor(WORLD.genesis, strict=True, pool=pool)
+        finding = asyncio.run(log.run(auditor, lambda _leaves: None)).finding
+    finally:
+        if pool is not None:
+            pool.close()
+    assert finding is not None
+    assert finding.source == bundle
+    assert f"leaf {len(leaves) - 1}," in finding.detail
+
+
+def test_a_log_of_the_same_size_that_is_not_the_one_audited_before_is_found(
+    tmp_path: Path, blocks: list[list[bytes]]
+) -> None:
+    folder, options = tmp_path / "log", AuditOptions(resume=tmp_path / "progress")
+    leaves = other_end(blocks)
+    header = parse_header(leaves[-1][17:])
+    assert header is not None
+    other = [*leaves[:-1], header_leaf(replace(header, log_digest=bytes(31) + b"1"))]
+    assert lied_log(folder, leaves).is_good
+    assert audit_tiles(WORLD.genesis, TileFiles(folder).read, "here", options).is_good
+    assert lied_log(folder, other).is_good
+    finding = audit_tiles(WORLD.genesis, TileFiles(folder).read, "here", options).finding
+    assert finding is not None
+    assert (finding.source, "audited before" in finding.detail) == ("checkpoint", True)
