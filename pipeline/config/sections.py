@@ -143,6 +143,9 @@ class ExportSettings(Section):
     policy: FilePath | None = Field(
         None, description="tlog-policy file that says whose cosignatures a checkpoint needs to be published"
     )
+    check_signatures: bool = Field(
+        False, description="true to check the sites' signatures again, which the nodes certified"
+    )
 
 
 class SiteSettings(Section):

@@ -41,12 +41,14 @@ def exporter(
     topic: MemoryTopic,
     files: TileFolder | None = None,
     publishing: ExportPolicy | None = None,
+    *,
+    trusted: bool = False,
 ) -> ExportWorker:
     """Return an exporter of a test chain, as after a start of the process."""
     store = SqlExportStore(folder / ".state", world.genesis)
     folder_files = files or TileFiles(folder)
     parts = ExportParts(world.genesis, world.log_signer, MemoryReader(topic), folder_files, store, publishing)
-    return ExportWorker(parts)
+    return ExportWorker(parts, trusted=trusted)
 
 
 def exported_files(folder: Path) -> dict[str, bytes]:

@@ -10,11 +10,18 @@ from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.authority import ChainFiles, ChainPlan, create_chain, load_genesis
 from pipeline.apps.workers.export import export_worker
 from pipeline.config import Settings, load_settings
-from pipeline.core.errors import ConfigError
+from pipeline.core.admission import TICK_VALUE
+from pipeline.core.derive import LogRecord
+from pipeline.core.errors import ConfigError, IntegrityError
 from pipeline.core.genesis import Genesis
+from pipeline.core.outcome import Outcome
+from pipeline.services.exporter import ExportWorker
+from pipeline.services.follower import follow_to_end
 from tests.support.api import ApiCase
-from tests.support.chain import Chain
+from tests.support.chain import Chain, MemoryTopic
 from tests.support.clean_env import clean_env
+from tests.support.tiles import exporter
+from tests.support.world import NOW_MS, PERIOD_MS, packet_value
 
 __all__ = ["clean_env"]
 
@@ -92,3 +99,36 @@ async def test_the_policy_is_served_beside_the_checkpoint(tmp_path: Path) -> Non
     api.close()
     assert (answer.status_code, answer.content) == (200, b"quorum none\n")
     assert answer.headers["Cache-Control"] == "no-cache"
+
+
+async def _exported(folder: Path, *, trusted: bool) -> ExportWorker:
+    """Export a chain whose quorum certified a packet that its site did not sign."""
+    chain = Chain()
+    site = chain.world.site(1)
+    chain.enrol(site)
+    forged = bytearray(site.packet([1]))
+    forged[-1] ^= 1
+    chain.deriver.feed(LogRecord(chain.deriver.next_offset, NOW_MS, TICK_VALUE))
+    record = LogRecord(chain.deriver.next_offset, NOW_MS + PERIOD_MS, packet_value(bytes(forged)))
+    assert chain.deriver.feed(record, check=lambda _key, _packet: True).outcome is Outcome.ADMITTED
+    chain.blocks += chain.deriver.close()
+    topic = MemoryTopic()
+    topic.publish(chain.certified)
+    worker = exporter(folder, chain.world, topic, trusted=trusted)
+    try:
+        await follow_to_end(worker.follower)
+    finally:
+        await worker.close()
+    return worker
+
+
+async def test_what_a_quorum_certified_without_the_sites_signature_is_exported_as_evidence(
+    tmp_path: Path,
+) -> None:
+    assert (await _exported(tmp_path, trusted=True)).follower.height == 2
+
+
+async def test_an_exporter_that_checks_signatures_halts_at_what_no_site_signed(tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError) as halted:
+        await _exported(tmp_path, trusted=False)
+    assert halted.value.code == "rules_differ"

@@ -53,7 +53,8 @@ def export_worker(
         SqlExportStore(folder / STATE_FOLDER, genesis),
         publishing,
     )
-    worker = ExportWorker(parts, ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="signatures"))
+    pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="signatures")
+    worker = ExportWorker(parts, pool, trusted=not settings.export.check_signatures)
     _offer_policy(folder, policy)
     return worker
 
