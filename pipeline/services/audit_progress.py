@@ -30,7 +30,7 @@ class AuditStore(Protocol):
         position: int,
         report: Mapping[str, Any],
     ) -> None:
-        """Store what blocks changed since the last call, if any, the roots after each, and the point; all or nothing."""
+        """Store what blocks changed since the last call, the roots after each, and the point; all or nothing."""
 
 
 class RootsInMemory:

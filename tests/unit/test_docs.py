@@ -117,7 +117,10 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_every_command_and_option_exists(page: Path) -> None:
     for line in commands(page.read_text("utf-8")):
         command, rest = resolved(line)
-        known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {"--help", "-h"}
+        known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)} | {
+            "--help",
+            "-h",
+        }
         wrong = [word for word in rest if word.startswith("-") and word not in known]
         assert not wrong, f"{page_id(page)}: bkdms {line}"
 

@@ -87,7 +87,7 @@ class SqlAuditStore:
         position: int,
         report: Mapping[str, Any],
     ) -> None:
-        """Store what blocks changed since the last call, if any, the roots after each, and the point; all or nothing."""
+        """Store what blocks changed since the last call, the roots after each, and the point; all or nothing."""
         with transaction(self._engine) as connection:
             upsert(connection, _roots, [{"tree_size": size, "root": root} for size, root in roots])
             if changes is not None:
