@@ -1,6 +1,7 @@
 """Exporter, platform worker and ledger view as processes that may die at any write, over one topic in memory."""
 
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ class Observed:
         """Leave."""
 
 
-class Consumer:
+class Consumer(ABC):
     """One consumer with a folder of its own, run after run."""
 
     def __init__(self, loop: SimulatedLoop, world: World, topic: MemoryTopic, folder: Path) -> None:
@@ -58,17 +59,17 @@ class Consumer:
         self.caught_up = False
         folder.mkdir(parents=True, exist_ok=True)
 
+    @abstractmethod
     def open(self, process: Process) -> None:
         """Open the files and make what ``step`` needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def step_once(self) -> int:
         """Take the next records; return how many."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Let the files go without writing."""
-        raise NotImplementedError
 
     def start(self) -> None:
         """Start, if it does not run."""
