@@ -31,7 +31,7 @@ from tests.support.nodes import ChainRig, chain_rig
 from tests.support.outage_consumers import PlatformRig
 from tests.support.world import TestSite, control_value, packet_value
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.faults]
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.support.nodes import ChainRig, chain_rig
 from tests.support.outage_consumers import PlatformRig, ViewRig
 from tests.support.world import TestSite, control_value, packet_value
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.faults]
 OTHER = bytes(31) + b"7"
 
 

@@ -18,7 +18,7 @@ from tests.support.nodes import ChainRig, chain_rig
 from tests.support.outage_consumers import PlatformRig, ViewRig
 from tests.support.world import control_value, packet_value
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.faults]
 BLOCKS = 4
 
 
