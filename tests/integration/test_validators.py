@@ -94,6 +94,7 @@ async def test_a_stopped_validator_has_committed_what_it_sent(rig: ValidatorRig)
     assert [record.value for record in records] == [first, second]
 
 
+@pytest.mark.faults
 async def test_rubbish_is_refused_by_name_and_a_flood_of_it_takes_no_memory(rig: ValidatorRig) -> None:
     """Whatever a site's certificate can send, and a hundred thousand unknown sites; then a genuine packet."""
     site, stranger = rig.world.site(1), rig.world.site(2)

@@ -16,7 +16,7 @@ from tests.support.tiles import exported_files
 from tests.support.witness import HonestWitness
 from tests.support.world import control_value
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.faults]
 
 
 @pytest.fixture(scope="module")
