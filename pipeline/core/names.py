@@ -1,5 +1,6 @@
 """Names of sites and their bounds: country, city and site identifier (Y.4907 10.1)."""
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -7,6 +8,7 @@ MAX_TEXT_CHARS = 64
 MAX_TIME_MS = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 MAX_LONG = 2**63 - 1
 SITE_ID_BYTES = 16
+_CACHED_NAMES = 4096  # the same few come with every packet
 _V4_PREFIX = bytes(10) + b"\xff\xff"
 
 
@@ -21,6 +23,7 @@ class SiteName(NamedTuple):
         return f"{self.country}/{self.city}/{site_id_text(self.site_id)}"
 
 
+@lru_cache(maxsize=_CACHED_NAMES)
 def is_text(value: str, *, empty: bool = False) -> bool:
     """Tell whether a free-text field is printable ASCII without space, 1 to 64 characters.
 
@@ -36,6 +39,7 @@ def is_country(value: str) -> bool:
     return len(value) == 2 and value.isascii() and value.isalpha() and value.isupper()
 
 
+@lru_cache(maxsize=_CACHED_NAMES)
 def is_site_name(name: SiteName) -> bool:
     """Tell whether all three parts of a site's name are in their bounds."""
     return is_country(name.country) and is_text(name.city) and len(name.site_id) == SITE_ID_BYTES

@@ -42,7 +42,7 @@ _PADDING_BYTES = 256
 _PACKET = schema("Packet")
 _RECORDS = fastavro.parse_schema({"type": "array", "items": "bytes"})
 _SUITES = {int(suite): suite for suite in Suite}
-_ID_PREFIX = b"bkdms/packet-id/v1\x00"
+_ID_HASHER = sha256(b"bkdms/packet-id/v1\x00")
 _SALT_PREFIX = b"bkdms/leaf-salt/v1\x00"
 _CONTEXT_PREFIX = b"bkdms/record-ctx/v1\x00"
 _LEAF_PREFIX = b"\x00bkdms/record/v1\x00"
@@ -135,8 +135,8 @@ class OpenProblem(IntEnum):
 
 def packet_id(raw: bytes) -> bytes:
     """Return the identifier of an encoded packet, 32 bytes."""
-    hasher = sha256(_ID_PREFIX)
-    hasher.update(memoryview(raw)[:-SIGNATURE_BYTES])
+    hasher = _ID_HASHER.copy()
+    hasher.update(raw[:-SIGNATURE_BYTES])
     return hasher.digest()
 
 
@@ -201,8 +201,12 @@ def _in_range(raw: dict[str, Any]) -> bool:
         and 1 <= raw["record_count"] <= MAX_RECORDS
         and raw["suite"] in _SUITES
         and 1 <= len(raw["recipients"]) <= MAX_RECIPIENTS
-        and len({recipient["key"] for recipient in raw["recipients"]}) == len(raw["recipients"])
+        and _are_distinct(raw["recipients"])
     )
+
+
+def _are_distinct(recipients: list[dict[str, bytes]]) -> bool:
+    return len(recipients) == 1 or len({recipient["key"] for recipient in recipients}) == len(recipients)
 
 
 def seal_packet(
