@@ -68,7 +68,7 @@ def export(folder: Path, target: Path, audited: dict[str, Any]) -> None:
         answer = commands.bkdms(settings, "export", kind, str(place))
         assert answer.code == 0, answer.talk
     tiles = commands.bkdms(settings, "verify", "--tiles", str(log), "--json").json()
-    assert (tiles["good"], tiles["root"]) == (True, audited["root"])
+    assert (tiles["audit_ok"], tiles["root"]) == (True, audited["root"])
     with file.open("rb") as blocks:
         assert len(list(fastavro.reader(blocks))) == audited["height"]
 
