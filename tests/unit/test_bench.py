@@ -158,3 +158,8 @@ def test_the_command_gives_figures_chain_and_machine_as_json(data: Path, chain: 
     document = json.loads(result.stdout)
     assert set(document) == {"figures", "chain", "machine"}
     assert document["chain"]["suite"] == "light"
+
+
+def test_the_memory_at_the_end_counts_though_the_tree_grew_in_one_step() -> None:
+    figures = resident_figures(BenchPlan(1500), [(0, 100 << 20), (687, 128 << 20), (1508, 130 << 20)])
+    assert figures["resident_mib"] == {"1500": 130.0}

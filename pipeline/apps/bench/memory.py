@@ -138,7 +138,9 @@ def _values(plan: BenchPlan, deployment: NodeAlone) -> Generator[bytes, None, No
 def resident_figures(plan: BenchPlan, samples: list[tuple[int, int]]) -> dict[str, Any]:
     """Return the resident memory at each mark, in MiB, and how far the marks are from the first one."""
     marks = [mark for mark in MARKS if mark < plan.entries] + [plan.entries]
-    seen = {mark: [rss for tree, rss in samples if _WINDOW * mark <= tree <= mark] for mark in marks}
+    # The last tree is larger than the packets alone, and may be reached in one step.
+    ends = {mark: mark for mark in marks[:-1]} | {plan.entries: max(tree for tree, _ in samples)}
+    seen = {mark: [rss for tree, rss in samples if _WINDOW * mark <= tree <= ends[mark]] for mark in marks}
     resident = {mark: round(statistics.median(found) / _MIB, 1) for mark, found in seen.items() if found}
     first = next(iter(resident.values()))
     return {
