@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-_THOROUGH = 30
+_THOROUGH = 12
 
 
 def is_thorough() -> bool:
