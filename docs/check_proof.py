@@ -89,7 +89,7 @@ def check_note(policy, note):
     text, _, lines = note.decode().rpartition("\n\n")
     (origin, size, root), body = text.split("\n"), f"{text}\n".encode()
     need(re.fullmatch("[1-9][0-9]{0,18}", size) and len(base64(root)) == 32, "checkpoint: size or root")
-    signatures = [(name, base64(data)) for name, data in re.findall("(?m)^— ([^ \n]+) ([^ \n]+)$", lines)]
+    signatures = [(name, base64(data)) for name, data in re.findall("(?m)^— ([^\\s+]+) ([^ \n]+)$", lines)]
     need(len(signatures) == lines.count("\n") and all(data[4:] for _, data in signatures), "checkpoint: a bad line")
     keys, names, free, met, is_logged, quorum = set(), {b"none"}, set(), {b"none"}, False, None
     for line in policy.split(b"\n"):

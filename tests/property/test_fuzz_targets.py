@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.material import material
 from tests.fuzz.target import Target
 from tests.fuzz.targets import TARGETS
 
@@ -89,3 +90,10 @@ def test_texts_without_some_of_their_lines_are_judged(name: str) -> None:
         for first in range(len(lines)):
             for count in range(1, 8):
                 TARGETS[name].check(b"\n".join(lines[:first] + lines[first + count :]))
+
+
+@pytest.mark.parametrize("name", ["no+de", "no\u00a0de"])
+def test_a_signature_line_of_an_impossible_name_spoils_a_note_for_both_checkers(name: str) -> None:
+    note = material().notes[0].replace("— node-2 ".encode(), f"— {name} ".encode(), 1)
+    assert note != material().notes[0]
+    assert not TARGETS["witnessed"].check(note)
