@@ -205,6 +205,13 @@ def parse_block(encoded: bytes) -> Block | None:
     return None if value is None else _built(value, encoded)
 
 
+def certified_body(value: bytes | None) -> bytes:
+    """Return the certified block in a record of the blocks topic; empty for anything else."""
+    if value is None or avro.frame_id(value) != CERTIFIED_BLOCK.id:
+        return b""
+    return value[avro.FRAME_BYTES :]
+
+
 def parse_certified(data: bytes) -> tuple[Block, bytes] | None:
     """Return block and certificate that ``data`` canonically encodes, or None. Total."""
     if len(data) > MAX_CERTIFIED_BYTES:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pipeline.core.block import Block, encode_certified, parse_block, parse_certified
+from pipeline.core.block import Block, certified_body, encode_certified, parse_block, parse_certified
 from pipeline.core.checkpoint import Checkpoint, Cosignature, assemble_certificate
 from pipeline.core.genesis import Genesis
 from pipeline.core.quorum import Certified, check_certificate
@@ -19,7 +19,7 @@ from pipeline.core.state import ChainState
 from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing, PartitionReader, Producer, SignedBlock
 from pipeline.services.accounting.publication import publication, registrations
-from pipeline.services.accounting.startup import certified_body, ledger_block
+from pipeline.services.accounting.startup import ledger_block
 from pipeline.services.accounting.votes import genuine_lines, parse_vote
 from pipeline.services.certificate_watch import CertificateWatch
 from pipeline.services.signatures import SignaturePool

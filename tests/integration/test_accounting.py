@@ -10,7 +10,7 @@ from ops.stack import EmbeddedStack
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import KafkaTrimmer
 from pipeline.adapters.sql.node_store import SqliteNodeStore
-from pipeline.core.block import encode_certified, parse_certified
+from pipeline.core.block import certified_body, encode_certified, parse_certified
 from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.errors import IntegrityError
 from pipeline.core.packet import Packet
@@ -18,7 +18,6 @@ from pipeline.core.replica import Extended, extend
 from pipeline.core.topics import Topics
 from pipeline.ports import LedgerBlock, LedgerHead, Outgoing, SignedBlock
 from pipeline.services.accounting.publication import block_value
-from pipeline.services.accounting.startup import certified_body
 from pipeline.services.accounting.votes import parse_vote
 from pipeline.telemetry import node_metrics as metrics
 from tests.support.nodes import ChainRig, chain_rig

@@ -13,6 +13,7 @@ from ops.stack import EmbeddedStack
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import IdempotentProducer
 from pipeline.core import avro
+from pipeline.core.block import certified_body
 from pipeline.core.control import Revoke
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.outcome import Outcome
@@ -20,7 +21,6 @@ from pipeline.core.packet import Packet, packet_id
 from pipeline.core.replica import Extended, extend
 from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing
-from pipeline.services.accounting.startup import certified_body
 from pipeline.services.accounting.votes import parse_vote
 from pipeline.services.rejection import KEPT_BYTES
 from pipeline.telemetry import node_metrics as metrics

@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pipeline.core.admission import TICK_VALUE
-from pipeline.core.block import encode_certified, make_block, parse_certified
+from pipeline.core.block import certified_body, encode_certified, make_block, parse_certified
 from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.control import Revoke
 from pipeline.core.quorum import Certified, check_certificate
 from pipeline.core.replica import BlockReason, Extended, extend
 from pipeline.ports import LedgerHead, Outgoing
-from pipeline.services.accounting.startup import certified_body
 from pipeline.services.accounting.votes import genuine_lines, parse_vote
 from tests.property.effort import examples, is_thorough
 from tests.support.simulated_kafka import Delivery

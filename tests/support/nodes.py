@@ -15,7 +15,7 @@ from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPa
 from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.adapters.tls import TlsFiles
-from pipeline.core.block import parse_certified
+from pipeline.core.block import certified_body, parse_certified
 from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.errors import BkdmsError
 from pipeline.core.signing import Signer
@@ -23,7 +23,7 @@ from pipeline.core.topics import Topics
 from pipeline.ports import LedgerBlock, Outgoing, Received
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
-from pipeline.services.accounting.startup import certified_body, ledger_block
+from pipeline.services.accounting.startup import ledger_block
 from pipeline.services.accounting.votes import Candidate, vote_message
 from pipeline.services.signatures import SignaturePool
 from tests.support.world import World

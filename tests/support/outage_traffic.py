@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pipeline.adapters.kafka import IdempotentProducer
+from pipeline.core.block import certified_body
 from pipeline.core.errors import TransientError
 from pipeline.core.names import SiteName
 from pipeline.core.packet import Packet, packet_id
 from pipeline.core.replica import Extended, extend
 from pipeline.ports import Outgoing
-from pipeline.services.accounting.startup import certified_body
 from tests.support.nodes import ChainRig
 from tests.support.world import TestSite, packet_value
 

@@ -5,14 +5,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline.core.block import encode_certified
+from pipeline.core.block import certified_body, encode_certified
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.core.outcome import Outcome
 from pipeline.core.replica import Extended, extend
 from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing, SignedBlock
-from pipeline.services.accounting.startup import certified_body
 from pipeline.services.accounting.votes import Candidate, vote_message
 from pipeline.services.registrations import SiteDirectory
 from pipeline.services.restore import Restore, Restored, Supply, blocks_the_chain

@@ -17,7 +17,7 @@ from pipeline.apps.demo.scene import Actor, Scene
 from pipeline.apps.local.deployment import LocalDeployment
 from pipeline.core import avro
 from pipeline.core.admission import PACKET_SCHEMA
-from pipeline.core.block import Kind, parse_certified
+from pipeline.core.block import Kind, certified_body, parse_certified
 from pipeline.core.keys import PublicKey, Use
 from pipeline.core.names import SiteName
 from pipeline.core.packet import Packet, PacketDraft, parse_packet, seal_packet
@@ -27,7 +27,6 @@ from pipeline.core.signing import SIGNATURE_BYTES, Ed25519Signer, Signer
 from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing
 from pipeline.services.access import read_answer
-from pipeline.services.accounting.startup import certified_body
 from schemas import schema
 
 _REJECTION = schema("Rejection")

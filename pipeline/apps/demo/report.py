@@ -16,9 +16,8 @@ from pipeline.apps.demo.proving import Portable, prove_value
 from pipeline.apps.demo.run import Show, plan_file, query
 from pipeline.core import avro
 from pipeline.core.admission import PACKET_SCHEMA
-from pipeline.core.block import parse_certified
+from pipeline.core.block import certified_body, parse_certified
 from pipeline.core.topics import Topics
-from pipeline.services.accounting.startup import certified_body
 from schemas import schema_folder
 
 _FETCH = 100

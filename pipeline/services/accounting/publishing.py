@@ -8,12 +8,12 @@ import asyncio
 
 import structlog
 
-from pipeline.core.block import parse_certified
+from pipeline.core.block import certified_body, parse_certified
 from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.ports import LedgerBlock, Received
 from pipeline.services.accounting.memory import NodeMemory
 from pipeline.services.accounting.publication import publication
-from pipeline.services.accounting.startup import KEPT_BLOCKS, certified_body, holds_same
+from pipeline.services.accounting.startup import KEPT_BLOCKS, holds_same
 from pipeline.telemetry import node_metrics as metrics
 
 _log = structlog.get_logger(__name__)

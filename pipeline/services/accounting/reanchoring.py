@@ -6,7 +6,7 @@ reanchor of that very block; a blocks topic only where it holds all that was pub
 
 from pipeline.core import avro
 from pipeline.core.admission import CONTROL_SCHEMA, judge, parse_value
-from pipeline.core.block import CERTIFIED_BLOCK, LogSource, parse_certified
+from pipeline.core.block import LogSource, certified_body, parse_certified
 from pipeline.core.control import Control, Reanchor
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import IntegrityError
@@ -19,13 +19,6 @@ from pipeline.ports import LedgerBlock, NodeStore, PartitionReader, Received
 _FETCH_RECORDS = 500
 _FETCH_BLOCKS = 16
 _FETCH_TIMEOUT_MS = 500
-
-
-def certified_body(value: bytes | None) -> bytes:
-    """Return the certified block in a record of the blocks topic; empty for anything else."""
-    if value is None or avro.frame_id(value) != CERTIFIED_BLOCK.id:
-        return b""
-    return value[avro.FRAME_BYTES :]
 
 
 async def rederive(state: ChainState, source: LogSource, log: PartitionReader) -> Derived | None:

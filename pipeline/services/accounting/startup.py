@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from pipeline.core.block import Block, parse_certified
+from pipeline.core.block import Block, certified_body, parse_certified
 from pipeline.core.errors import IntegrityError
 from pipeline.core.genesis import Genesis
 from pipeline.core.merkle import Frontier
@@ -19,7 +19,6 @@ from pipeline.core.state import ChainState, Changes
 from pipeline.ports import LedgerBlock, NodeStore, PartitionReader, SignedBlock
 from pipeline.services.accounting.forks import ForkWatch
 from pipeline.services.accounting.reanchoring import (
-    certified_body,
     cut_topic,
     find_reanchor,
     is_where_left,
@@ -29,16 +28,6 @@ from pipeline.services.accounting.reanchoring import (
 from pipeline.services.accounting.votes import Vote, genuine_lines, parse_vote
 from pipeline.services.signatures import SignaturePool
 from pipeline.telemetry import node_metrics as metrics
-
-__all__ = [
-    "KEPT_BLOCKS",
-    "Resumed",
-    "catch_up",
-    "certified_body",
-    "holds_same",
-    "ledger_block",
-    "recover_signing_records",
-]
 
 _FETCH_RECORDS = 500
 _FETCH_BLOCKS = 16
