@@ -19,6 +19,7 @@ class Role(StrEnum):
     ADMIN = "admin"
     BROKER = "broker"
     REDIS = "redis"
+    POSTGRES = "postgres"
     SITE = "site"
     VALIDATOR = "validator"
     NODE = "node"
@@ -29,11 +30,13 @@ class Role(StrEnum):
     API = "api"
     REGISTRAR = "registrar"
     AUDITOR = "auditor"
+    # Asks programs for their metrics; it has no rights in Kafka or anywhere else.
+    MONITOR = "monitor"
 
     @property
     def is_server(self) -> bool:
         """Whether its certificate may stand for a server as well as for a client."""
-        return self in {Role.BROKER, Role.REDIS, Role.API}
+        return self in {Role.BROKER, Role.REDIS, Role.POSTGRES, Role.API}
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,9 @@ def up(
     ] = 5_000,
     url: Annotated[str, typer.Option(help="URL of a new chain (its chain ID).")] = DEFAULT_URL,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
+    prometheus: Annotated[
+        bool, typer.Option("--prometheus", help="Run Prometheus beside it: metrics and alerts.")
+    ] = False,
     servers: Annotated[
         bool,
         typer.Option("--servers", help="Kafka and Redis alone, for `bkdms ledger` while no worker runs."),
@@ -51,13 +54,22 @@ def up(
     folder = data_dir or default_data_dir()
     if detach:
         options = ("--nodes", str(nodes), "--validators", str(validators))
-        _detach(folder, *options, "--period-ms", str(period_ms), "--url", url, *["--servers"] * servers)
+        _detach(
+            folder,
+            *options,
+            "--period-ms",
+            str(period_ms),
+            "--url",
+            url,
+            *["--servers"] * servers,
+            *["--prometheus"] * prometheus,
+        )
         return
     chain = ChainPlan(
         url, nodes=node_names(nodes), quorum=usual_quorum(nodes), contract=Contract(period_ms=period_ms)
     )
     with interruptible():
-        deployment = LocalDeployment(folder, LocalPlan(chain, validators), say=say)
+        deployment = LocalDeployment(folder, LocalPlan(chain, validators, has_prometheus=prometheus), say=say)
         try:
             deployment.start(servers_only=servers)
             _tell_addresses(deployment)
@@ -72,6 +84,8 @@ def _tell_addresses(deployment: LocalDeployment) -> None:
     say(f"running in {deployment.data_dir}; Ctrl-C or `bkdms down` stops it")
     say(f"  API       {deployment.api_url}")
     say(f"  Kafka     {deployment.stack.kafka_bootstrap} (mutual TLS)")
+    if deployment.prometheus_url is not None:
+        say(f"  Metrics   {deployment.prometheus_url} (alerts at /alerts)")
     say(f"  settings  bkdms --config {deployment.settings_file} …")
     say(f"  state     bkdms status --data-dir {deployment.data_dir}")
 

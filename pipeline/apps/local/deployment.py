@@ -12,6 +12,8 @@ from typing import Any
 
 from ops.files import private_folder
 from ops.ports import HOST, is_open, reserve
+from ops.prometheus import server as prometheus
+from ops.prometheus.configuration import Target
 from ops.stack import EmbeddedStack
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Role
@@ -21,9 +23,12 @@ from pipeline.core.genesis import Genesis
 from pipeline.core.topics import Topics
 
 PROBE_TIMEOUT_S = 2
+# A person at a screen wants to see what just happened.
+_SCRAPE_MS = 5_000
 DEFAULT_URL = "https://bkdms.local/city1"
 API_NAME = "api"
 PLATFORM_NAME = "platform"
+PROMETHEUS_NAME = "prometheus"
 SETTINGS_NAME = "bkdms.toml"
 
 
@@ -33,6 +38,7 @@ class LocalPlan:
 
     chain: ChainPlan = field(default_factory=lambda: ChainPlan(DEFAULT_URL))
     validators: int = 2
+    has_prometheus: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +99,8 @@ class LocalDeployment:
             ConfigError: something is missing or the folder is in use.
             TransientError: a part did not get ready; the message names its log file.
         """
+        if self.plan.has_prometheus:
+            prometheus.find_program()  # says what is missing before anything runs
         self.stack.start()
         try:
             if not self.chain.genesis_file.exists():
@@ -108,6 +116,8 @@ class LocalDeployment:
             for program, _ in programs:
                 self.say(f"waiting for {program.name}")
                 self.stack.supervisor.await_ready(program.name)
+            if self.plan.has_prometheus:
+                self._run_prometheus()
         except BaseException:
             self.stop()
             raise
@@ -137,6 +147,24 @@ class LocalDeployment:
         found.append(Program(API_NAME, Role.API, ("serve",), {}, ports[API_NAME], is_https=True))
         return found
 
+    def targets(self) -> list[Target]:
+        """Return every program of ours as Prometheus asks it for metrics."""
+        files = self.stack.credentials(Role.MONITOR, PROMETHEUS_NAME)
+        return [
+            Target(
+                program.role.value,
+                program.name,
+                f"{HOST}:{program.port}",
+                files if program.is_https else None,
+            )
+            for program in self.programs()
+        ]
+
+    @property
+    def prometheus_url(self) -> str | None:
+        """Where Prometheus answers, if it is run."""
+        return f"http://{HOST}:{self._ports()[PROMETHEUS_NAME]}" if self.plan.has_prometheus else None
+
     def table(self, files: CertificateFiles) -> dict[str, Any]:
         """Return the three TLS files of a principal as a settings table has them."""
         return {"ca": files.ca, "certificate": files.certificate, "key": files.key}
@@ -150,6 +178,7 @@ class LocalDeployment:
 
     def _ports(self) -> dict[str, int]:
         names = [*self.genesis.policy.node_names, *self._validator_names(), PLATFORM_NAME, API_NAME]
+        names += [PROMETHEUS_NAME] * self.plan.has_prometheus
         return reserve(self.data_dir / "worker-ports.json", names)
 
     def _redis(self, user: str, name: str) -> dict[str, Any]:
@@ -206,6 +235,12 @@ class LocalDeployment:
         probe = partial(is_open, program.port) if program.is_https else partial(is_healthy, program.port)
         argv = self.python("pipeline.apps.cli", "--config", str(settings), *program.command)
         self.stack.run(program.name, argv, probe=probe, is_awaited=False)
+
+    def _run_prometheus(self) -> None:
+        port = self._ports()[PROMETHEUS_NAME]
+        place = prometheus.PrometheusPlace(prometheus.find_program(), self.data_dir / PROMETHEUS_NAME, port)
+        prometheus.prepare(place, self.targets(), self.genesis.origin, scrape_ms=_SCRAPE_MS)
+        self.stack.run(PROMETHEUS_NAME, prometheus.command(place), probe=partial(prometheus.is_ready, place))
 
     def python(self, module: str, *arguments: str) -> tuple[str, ...]:
         """Return the arguments that run one of our modules with this interpreter."""

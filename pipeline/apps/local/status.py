@@ -13,10 +13,12 @@ from ops.child import ChildState, ChildStatus
 from ops.lock import holder
 from ops.ports import HOST, reserve
 from ops.supervisor import read_children
-from pipeline.apps.local.deployment import API_NAME, fetch
+from pipeline.apps.local.deployment import API_NAME, PROMETHEUS_NAME, fetch
 
 _HEIGHTS = "bkdms_node_height"
 _LAG_SUFFIX = "lag_records"
+# They serve no metrics of ours, or not without a certificate.
+_WITHOUT_OURS = ("kafka", "redis", API_NAME, PROMETHEUS_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +63,7 @@ def read_status(data_dir: Path) -> StackStatus:
     parts = []
     for child in read_children(data_dir):
         port = ports.get(child.name)
-        lag, heights = (
-            _figures(port) if port and child.name not in ("kafka", "redis", API_NAME) else (None, {})
-        )
+        lag, heights = _figures(port) if port and child.name not in _WITHOUT_OURS else (None, {})
         parts.append(
             PartStatus(
                 child.name,

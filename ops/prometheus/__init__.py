@@ -1,0 +1,1 @@
+"""Prometheus beside the programs: its settings, alert rules, and running it on this machine."""
