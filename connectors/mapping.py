@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from connectors.parsing import EPOCH_UNITS, ISO, DstRule, parse_number
 from connectors.records import QualityCode
-from connectors.settings import Table
 from pipeline.core.names import MAX_TEXT_CHARS, is_text
 from pipeline.core.record import MAX_SCALE, MAX_VALUES
+from pipeline.core.settings_table import Table
 from schemas.catalogue import Catalogue, Limits, catalogue
 
 QUALITY_NAMES = {code.name.lower(): code for code in QualityCode}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from connectors.mapping import SiteMapping, read_mapping
-from connectors.settings import Table
 from connectors.sources.csv_source import CsvSource
 from pipeline.core.names import SiteName, is_text, parse_site_id
+from pipeline.core.settings_table import Table
 from schemas.catalogue import catalogue
 
 
