@@ -8,14 +8,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
 from ops.files import PRIVATE_FILE_MODE
+from ops.launcher import HANDED_FOLDER
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 LOG_TAIL_BYTES = 4096
@@ -30,10 +32,21 @@ class ChildState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class RunAs:
+    """A system user to run a program as, and the folder that is handed to him whoever owns the folders above it."""
+
+    user: str
+    folder: Path
+
+    # The number that ops/launcher.py opens it under.
+    SEEN_AS: ClassVar[str] = f"/proc/self/fd/{HANDED_FOLDER}"
+
+
+@dataclass(frozen=True, slots=True)
 class ChildSpec:
     """A program to run: name, arguments, log file, when it is ready, what to do when it ends.
 
-    ``stage`` orders the end: higher stages stop first, children of one stage together.
+    ``stage`` orders the end: higher stages stop first, children of one stage together. ``stop_signal`` asks for it.
     """
 
     name: str
@@ -45,6 +58,8 @@ class ChildSpec:
     is_restarted: bool = True
     stage: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    stop_signal: signal.Signals = signal.SIGTERM
+    run_as: RunAs | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,12 @@ class ChildStatus:
     restarts: int
     cpu_seconds: float
     log_file: str
+
+
+def launched(argv: Sequence[str], run_as: RunAs | None = None) -> list[str]:
+    """The arguments that run a program which the kernel ends with this process, as another user if so wanted."""
+    user, folder = (run_as.user, str(run_as.folder)) if run_as is not None else ("", "")
+    return [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), user, folder, *argv]
 
 
 class Child:
@@ -77,7 +98,7 @@ class Child:
         log = os.open(self.spec.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE_MODE)
         try:
             self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-I", "-S", _LAUNCHER, str(os.getpid()), *self.spec.argv],
+                launched(self.spec.argv, self.spec.run_as),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -108,9 +129,9 @@ class Child:
         self._cpu_now = 0.0
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM."""
+        """Send the signal by which this program ends in order."""
         if self._process is not None and not self.has_ended() and self.state is ChildState.RUNNING:
-            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(self.spec.stop_signal)
 
     def await_end(self, timeout_s: float) -> None:
         """Wait, then kill the child and what it has started."""

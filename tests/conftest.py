@@ -2,9 +2,11 @@
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
+
+from tests.support.postgres import Database, RunningPostgres, running_postgres
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +14,17 @@ def unique_name() -> Callable[[str], str]:
     """Makes names that no other test of this session has: ``unique_name("t")`` gives ``t-<pid>-<n>``."""
     counter = itertools.count(1)
     return lambda stem: f"{stem}-{os.getpid()}-{next(counter)}"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPostgres]:
+    """A running PostgreSQL; who stops it has one of his own by ``running_postgres``."""
+    with running_postgres(tmp_path_factory.mktemp("postgres")) as running:
+        yield running
+
+
+@pytest.fixture
+def database(postgres: RunningPostgres) -> Iterator[Database]:
+    """A fresh database on it, with roles and without tables."""
+    with postgres.database() as made:
+        yield made
