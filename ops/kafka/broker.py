@@ -19,6 +19,7 @@ HOST = "127.0.0.1"
 BROKER = Principal(Role.BROKER, "1")
 ADMIN = Principal(Role.ADMIN, "local")
 HEAP_MB = 512
+KEY_STORE = "keystore.pem"
 FORMAT_TIMEOUT_S = 60
 # A request carries at most some batches of at most 1 MiB each.
 REQUEST_BYTES = 8 * 1024 * 1024
@@ -63,6 +64,20 @@ class BrokerPlace:
         return self.folder / "data"
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a broker listens and what it tells clients: ``client`` and ``outside`` are ``host:port`` as they call it.
+
+    ``outside`` is a second listener, for those who know the machine by another name. The controller is asked by
+    the broker itself alone.
+    """
+
+    client: str
+    controller_port: int
+    bind: str = HOST
+    outside: str | None = None
+
+
 def prepare(place: BrokerPlace, jvm: Jvm, certificate: CertificateFiles) -> None:
     """Write settings and key store; format the data folder when it has never been formatted.
 
@@ -70,9 +85,11 @@ def prepare(place: BrokerPlace, jvm: Jvm, certificate: CertificateFiles) -> None
         ConfigError: Kafka's own tool refused to format the folder.
     """
     private_folder(place.folder)
-    key_store = certificate.key.read_bytes() + certificate.certificate.read_bytes()
-    write_private(place.folder / "keystore.pem", key_store)
-    write_private(place.properties, _properties(place, certificate).encode())
+    key_store = place.folder / KEY_STORE
+    write_private(key_store, key_store_of(certificate))
+    listening = Listening(place.bootstrap, place.controller_port)
+    text = properties(listening, key_store=key_store, trust_store=certificate.ca, data=place.data)
+    write_private(place.properties, text.encode())
     write_private(place.folder / "log4j2.properties", _logging(place.log_folder).encode())
     if not (place.data / "meta.properties").exists():
         _format(place, jvm)
@@ -116,31 +133,43 @@ def _java(place: BrokerPlace, jvm: Jvm) -> list[str]:
     ]
 
 
-def _properties(place: BrokerPlace, certificate: CertificateFiles) -> str:
+def key_store_of(certificate: CertificateFiles) -> bytes:
+    """A broker's key store: its key and certificate in one PEM file."""
+    return certificate.key.read_bytes() + certificate.certificate.read_bytes()
+
+
+def properties(listening: Listening, *, key_store: Path, trust_store: Path, data: Path) -> str:
+    """The settings of a single broker that is its own controller; the paths are those that the broker sees."""
+    told = {"SSL": listening.client, "OUTSIDE": listening.outside}
+    clients = {name: address for name, address in told.items() if address is not None}
+    controller = f"CONTROLLER://{HOST}:{listening.controller_port}"
+    bound = [f"{name}://{listening.bind}:{address.rpartition(':')[2]}" for name, address in clients.items()]
     settings = {
         "process.roles": "broker,controller",
         "node.id": "1",
-        "controller.quorum.bootstrap.servers": f"{HOST}:{place.controller_port}",
-        "listeners": f"SSL://{HOST}:{place.client_port},CONTROLLER://{HOST}:{place.controller_port}",
-        "advertised.listeners": f"SSL://{HOST}:{place.client_port},CONTROLLER://{HOST}:{place.controller_port}",
-        "listener.security.protocol.map": "SSL:SSL,CONTROLLER:SSL",
+        "controller.quorum.bootstrap.servers": f"{HOST}:{listening.controller_port}",
+        "listeners": ",".join([*bound, controller]),
+        "advertised.listeners": ",".join(
+            [*(f"{name}://{address}" for name, address in clients.items()), controller]
+        ),
+        "listener.security.protocol.map": ",".join(f"{name}:SSL" for name in (*clients, "CONTROLLER")),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "SSL",
-        "log.dirs": str(place.data),
+        "log.dirs": str(data),
     }
-    settings |= _transport(place, certificate) | _rights() | _single_node() | _limits()
+    settings |= _transport(key_store, trust_store) | _rights() | _single_node() | _limits()
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
-def _transport(place: BrokerPlace, certificate: CertificateFiles) -> dict[str, str]:
+def _transport(key_store: Path, trust_store: Path) -> dict[str, str]:
     return {
         "ssl.client.auth": "required",
         "ssl.enabled.protocols": "TLSv1.3",
         "ssl.protocol": "TLSv1.3",
         "ssl.keystore.type": "PEM",
-        "ssl.keystore.location": str(place.folder / "keystore.pem"),
+        "ssl.keystore.location": str(key_store),
         "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": str(certificate.ca),
+        "ssl.truststore.location": str(trust_store),
         "ssl.endpoint.identification.algorithm": "https",
     }
 

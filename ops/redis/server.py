@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,16 +115,55 @@ def prepare(place: RedisPlace, server: CertificateFiles) -> None:
     """
     for folder in (place.folder, place.folder / "passwords", place.folder / "data"):
         private_folder(folder)
+    write_private(place.folder / "users.acl", users_text(place.folder / "passwords").encode())
+    write_private(place.settings, _settings(place, server).encode())
+
+
+def users_text(passwords: Path) -> str:
+    """The ACL file of all users; their passwords are in the folder ``passwords``, each made when it is missing."""
     # Nobody can log in as the default user, but Redis up to 8 replays scripts and transactions of its append-only
     # file with that user's rights, and without them silently drops them at every start.
     lines = ["user default reset off ~* &* +@all"]
     for user in REDIS_USERS:
-        file = place.folder / "passwords" / user
+        file = passwords / user
         if not file.exists():
             write_private(file, secrets.token_hex(32).encode())
         lines.append(acl_line(user, hashlib.sha256(file.read_bytes()).hexdigest()))
-    write_private(place.folder / "users.acl", ("\n".join(lines) + "\n").encode())
-    write_private(place.settings, _settings(place, server).encode())
+    return "\n".join(lines) + "\n"
+
+
+def durable_settings(data: Path, users: Path) -> dict[str, str]:
+    """What every Redis of ours is told: nothing acknowledged is lost, nothing is evicted, users come from a file."""
+    return {
+        "port": "0",
+        "dir": f'"{data}"',
+        "aclfile": f'"{users}"',
+        "daemonize": "no",
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "save": '""',
+        "maxmemory": f"{MEMORY_MB}mb",
+        "maxmemory-policy": "noeviction",
+        "protected-mode": "yes",
+    }
+
+
+def tls_settings(bind: str, port: int, server: CertificateFiles) -> dict[str, str]:
+    """Mutual TLS on one port and none without; the paths are those that the server sees."""
+    return {
+        "bind": bind,
+        "tls-port": str(port),
+        "tls-auth-clients": "yes",
+        "tls-protocols": '"TLSv1.3"',
+        "tls-ca-cert-file": f'"{server.ca}"',
+        "tls-cert-file": f'"{server.certificate}"',
+        "tls-key-file": f'"{server.key}"',
+    }
+
+
+def settings_text(settings: Mapping[str, str]) -> str:
+    """A ``redis.conf``."""
+    return "".join(f"{key} {value}\n" for key, value in settings.items())
 
 
 def command(place: RedisPlace) -> list[str]:
@@ -171,29 +211,10 @@ def client(address: RedisAddress) -> redis.Redis:
 
 
 def _settings(place: RedisPlace, server: CertificateFiles) -> str:
-    settings = {
-        "port": "0",
-        "dir": f'"{place.folder / "data"}"',
-        "aclfile": f'"{place.folder / "users.acl"}"',
-        "logfile": f'"{place.log_file}"',
-        "daemonize": "no",
-        "appendonly": "yes",
-        "appendfsync": "always",
-        "save": '""',
-        "maxmemory": f"{MEMORY_MB}mb",
-        "maxmemory-policy": "noeviction",
-        "protected-mode": "yes",
-    }
+    settings = durable_settings(place.folder / "data", place.folder / "users.acl")
+    settings["logfile"] = f'"{place.log_file}"'
     if place.program.has_tls:
-        settings |= {
-            "bind": HOST,
-            "tls-port": str(place.port),
-            "tls-auth-clients": "yes",
-            "tls-protocols": '"TLSv1.3"',
-            "tls-ca-cert-file": f'"{server.ca}"',
-            "tls-cert-file": f'"{server.certificate}"',
-            "tls-key-file": f'"{server.key}"',
-        }
+        settings |= tls_settings(HOST, place.port, server)
     else:
         socket = place.folder / "redis.sock"
         if len(str(socket).encode()) > SOCKET_PATH_BYTES:
@@ -202,7 +223,7 @@ def _settings(place: RedisPlace, server: CertificateFiles) -> str:
                 "or apt-get install redis-server (7.0 or later)"
             )
         settings |= {"unixsocket": f'"{socket}"', "unixsocketperm": "700"}
-    return "".join(f"{key} {value}\n" for key, value in settings.items())
+    return settings_text(settings)
 
 
 def _version(program: Path) -> int:

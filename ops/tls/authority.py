@@ -3,6 +3,7 @@
 Owns keys and certificates of the transport. Keys that sign packets or blocks are another matter.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from ipaddress import ip_address
@@ -21,6 +22,7 @@ ROOT_LIFETIME = timedelta(days=3650)
 LEAF_LIFETIME = timedelta(days=90)
 # Clocks of two machines differ; a certificate begins a little before it is made.
 BACKDATE = timedelta(minutes=5)
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,18 @@ class Authority:
         return cls(folder / "ca.pem", certificate, key)
 
     def issue(
-        self, principal: Principal, folder: Path, *, now: datetime, lifetime: timedelta = LEAF_LIFETIME
+        self,
+        principal: Principal,
+        folder: Path,
+        *,
+        now: datetime,
+        lifetime: timedelta = LEAF_LIFETIME,
+        hosts: Iterable[str] = (),
     ) -> CertificateFiles:
-        """Make a key and certificate for ``principal`` in ``folder``, replacing what was there."""
+        """Make a key and certificate for ``principal`` in ``folder``, replacing what was there.
+
+        A server's certificate is good for ``hosts`` (names or addresses) beside the loopback ones.
+        """
         private_folder(folder)
         key = ec.generate_private_key(ec.SECP256R1())
         # Java prints the last attribute first, hence OU before CN gives "CN=role:name,OU=role".
@@ -105,7 +116,7 @@ class Authority:
         )
         if principal.role.is_server:
             usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
-            builder = builder.add_extension(_loopback_names(), critical=False)
+            builder = builder.add_extension(_server_names(hosts), critical=False)
         certificate = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False).sign(
             self.key, hashes.SHA256()
         )
@@ -161,14 +172,25 @@ def _key_usage(*, root: bool) -> x509.KeyUsage:
     )
 
 
-def _loopback_names() -> x509.SubjectAlternativeName:
-    return x509.SubjectAlternativeName(
-        [
-            x509.DNSName("localhost"),
-            x509.IPAddress(ip_address("127.0.0.1")),
-            x509.IPAddress(ip_address("::1")),
-        ]
-    )
+def names_hosts(files: CertificateFiles, hosts: Iterable[str]) -> bool:
+    """Whether a server's certificate is good for all of ``hosts`` and the loopback ones."""
+    try:
+        certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return False
+    return set(_server_names(hosts)) <= set(names)
+
+
+def _server_names(hosts: Iterable[str]) -> x509.SubjectAlternativeName:
+    return x509.SubjectAlternativeName([_name(host) for host in dict.fromkeys([*LOOPBACK_HOSTS, *hosts])])
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _pem(certificate: x509.Certificate) -> bytes:
