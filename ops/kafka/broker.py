@@ -21,6 +21,12 @@ ADMIN = Principal(Role.ADMIN, "local")
 HEAP_MB = 512
 KEY_STORE = "keystore.pem"
 FORMAT_TIMEOUT_S = 60
+_LOG_PATTERN = "%d{ISO8601} %p %c %m%n"
+# One line of thousands of settings for each client that connects.
+_QUIET_CONFIG_LOG = {
+    "logger.config.name": "org.apache.kafka.common.config",
+    "logger.config.level": "warn",
+}
 # A request carries at most some batches of at most 1 MiB each.
 REQUEST_BYTES = 8 * 1024 * 1024
 MESSAGE_BYTES = 1024 * 1024
@@ -220,6 +226,20 @@ def _limits() -> dict[str, str]:
     }
 
 
+def console_logging() -> str:
+    """Settings of the broker's log for where standard output is collected."""
+    lines = {
+        "status": "error",
+        "appender.console.type": "Console",
+        "appender.console.name": "console",
+        "appender.console.layout.type": "PatternLayout",
+        "appender.console.layout.pattern": _LOG_PATTERN,
+        "rootLogger.level": "info",
+        "rootLogger.appenderRef.console.ref": "console",
+    }
+    return "".join(f"{key}={value}\n" for key, value in (lines | _QUIET_CONFIG_LOG).items())
+
+
 def _logging(log_folder: Path) -> str:
     lines = {
         "status": "error",
@@ -228,7 +248,7 @@ def _logging(log_folder: Path) -> str:
         "appender.file.fileName": log_folder / "kafka-server.log",
         "appender.file.filePattern": log_folder / "kafka-server.%i.log",
         "appender.file.layout.type": "PatternLayout",
-        "appender.file.layout.pattern": "%d{ISO8601} %p %c %m%n",
+        "appender.file.layout.pattern": _LOG_PATTERN,
         "appender.file.policies.type": "Policies",
         "appender.file.policies.size.type": "SizeBasedTriggeringPolicy",
         "appender.file.policies.size.size": "10MB",
@@ -236,8 +256,5 @@ def _logging(log_folder: Path) -> str:
         "appender.file.strategy.max": "3",
         "rootLogger.level": "info",
         "rootLogger.appenderRef.file.ref": "file",
-        # One line of thousands of settings for each client that connects.
-        "logger.config.name": "org.apache.kafka.common.config",
-        "logger.config.level": "warn",
     }
-    return "".join(f"{key}={value}\n" for key, value in lines.items())
+    return "".join(f"{key}={value}\n" for key, value in (lines | _QUIET_CONFIG_LOG).items())

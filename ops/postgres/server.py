@@ -7,7 +7,6 @@ who can change neither settings nor rights.
 
 import os
 import pwd
-import re
 import signal
 import subprocess
 from dataclasses import dataclass
@@ -19,20 +18,16 @@ import psycopg
 from ops.child import ChildSpec, RunAs, launched
 from ops.files import private_folder, write_private
 from ops.postgres.program import PostgresPrograms, system_user
-from ops.postgres.role_table import ADMIN_ROLE, CERTIFICATE_ROLES
+from ops.postgres.role_table import ADMIN_ROLE
+from ops.postgres.texts import HOST, access_text, ident_text, settings_text
 from ops.tls.authority import CertificateFiles
-from ops.tls.principal import MAX_NAME_CHARACTERS
 from pipeline.core.errors import ConfigError
 
-HOST = "127.0.0.1"
 # The database that every PostgreSQL has from its beginning.
 FIRST_DATABASE = "postgres"
-MAX_CONNECTIONS = 100
-SHARED_BUFFERS_MB = 64
 INITDB_TIMEOUT_S = 120
 PROBE_TIMEOUT_S = 2
 READY_TIMEOUT_S = 60.0
-_MAP = "bkdms"
 _GROUP_FILE_MODE = 0o640
 _GROUP_FOLDER_MODE = 0o750
 
@@ -80,10 +75,9 @@ def prepare(where: PostgresPlace, server: CertificateFiles, *, is_short_lived: b
         ("server.key", server.key),
     ):
         _file(where, where.folder / "tls" / name, source.read_bytes())
-    _file(where, where.folder / "postgresql.conf", _settings(where).encode())
-    # One rule: what it does not admit is refused, and so is a certificate that the map gives no role.
-    _file(where, where.folder / "hba.conf", f"hostssl all all {HOST}/32 cert map={_MAP}\n".encode())
-    _file(where, where.folder / "ident.conf", _ident().encode())
+    _file(where, where.folder / "postgresql.conf", settings_text(where.seen, where.port).encode())
+    _file(where, where.folder / "hba.conf", access_text().encode())
+    _file(where, where.folder / "ident.conf", ident_text().encode())
     version_file = where.folder / "data" / "PG_VERSION"
     if not version_file.exists():
         _make_files(where, is_short_lived=is_short_lived)
@@ -151,54 +145,6 @@ def _tls(files: CertificateFiles) -> dict[str, str]:
         "sslcert": str(files.certificate),
         "sslkey": str(files.key),
     }
-
-
-def _settings(where: PostgresPlace) -> str:
-    settings = {
-        "listen_addresses": HOST,
-        "port": where.port,
-        "unix_socket_directories": "",
-        "hba_file": f"{where.seen}/hba.conf",
-        "ident_file": f"{where.seen}/ident.conf",
-        "ssl": "on",
-        "ssl_min_protocol_version": "TLSv1.3",
-        "ssl_ca_file": f"{where.seen}/tls/ca.pem",
-        "ssl_cert_file": f"{where.seen}/tls/server.pem",
-        "ssl_key_file": f"{where.seen}/tls/server.key",
-        "fsync": "on",
-        "full_page_writes": "on",
-        "synchronous_commit": "on",
-        "max_connections": MAX_CONNECTIONS,
-        "shared_buffers": f"{SHARED_BUFFERS_MB}MB",
-        "max_wal_size": "512MB",
-        "jit": "off",
-        "timezone": "GMT",
-        "log_timezone": "GMT",
-        "lc_messages": "C",
-        "logging_collector": "off",
-        "log_line_prefix": "%m [%p] %q%u@%d ",
-        # Statements and details of errors hold values in clear, which no log may.
-        "log_statement": "none",
-        "log_min_error_statement": "panic",
-        "log_min_duration_statement": -1,
-        "log_parameter_max_length": 0,
-        "log_parameter_max_length_on_error": 0,
-        "log_error_verbosity": "terse",
-    }
-    return "".join(f"{key} = '{_quoted(value)}'\n" for key, value in settings.items())
-
-
-def _quoted(value: object) -> str:
-    return str(value).replace("\\", "\\\\").replace("'", "''")
-
-
-def _ident() -> str:
-    """Which certificate speaks for which role: the common name is a principal, ``role:name``."""
-    name = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARACTERS - 1}}}"
-    return "".join(
-        f'{_MAP} "/^{re.escape(role.value)}:{name}$" {database_role}\n'
-        for role, database_role in CERTIFICATE_ROLES.items()
-    )
 
 
 def _make_files(where: PostgresPlace, *, is_short_lived: bool) -> None:
