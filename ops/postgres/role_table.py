@@ -42,7 +42,7 @@ _READ_RECORDS = Access(("SELECT",), hidden=("city_data",))
 TABLE_RIGHTS: Mapping[DatabaseRole, Mapping[str, Access]] = MappingProxyType(
     {
         DatabaseRole.ASSESS: {
-            "alembic_version": _READ,
+            "bkdms_store_version": _READ,
             "observations": _READ,
             "kpi_records": _READ_RECORDS,
             "blocks": _READ,
@@ -53,7 +53,7 @@ TABLE_RIGHTS: Mapping[DatabaseRole, Mapping[str, Access]] = MappingProxyType(
             "assess_position": _ALL,
         },
         DatabaseRole.READER: {
-            "alembic_version": _READ,
+            "bkdms_store_version": _READ,
             "observations": _READ,
             "kpi_records": _READ_RECORDS,
             "blocks": _READ,
@@ -66,7 +66,7 @@ TABLE_RIGHTS: Mapping[DatabaseRole, Mapping[str, Access]] = MappingProxyType(
             "v_sites": _READ,
             "v_assessments": _READ,
         },
-        DatabaseRole.API: {"alembic_version": _READ, "assessments": _READ, "v_assessments": _READ},
+        DatabaseRole.API: {"bkdms_store_version": _READ, "assessments": _READ, "v_assessments": _READ},
     }
 )
 

@@ -1,11 +1,11 @@
 """Applies the role table to a server and its databases. Each call brings any earlier state to the same end."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import sql
 
-from ops.postgres.role_table import CONNECTION_LIMITS, LOCKING_ROLES, TABLE_RIGHTS, DatabaseRole
+from ops.postgres.role_table import CONNECTION_LIMITS, LOCKING_ROLES, TABLE_RIGHTS, Access, DatabaseRole
 from pipeline.core.errors import TransientError
 
 DATABASE = "bkdms"
@@ -44,23 +44,30 @@ def grant_tables(owner: psycopg.Connection, schema: str = SCHEMA) -> None:
     for table, column in owner.execute(_COLUMNS, (schema,)).fetchall():
         columns.setdefault(table, []).append(column)
     for statement in grant_statements(columns, schema):
-        owner.execute(statement)
+        owner.execute(sql.SQL(statement))
 
 
-def grant_statements(columns: Mapping[str, Sequence[str]], schema: str = SCHEMA) -> Iterable[sql.Composed]:
-    """Statements that take all rights on tables and views and give those of the role table; ``columns`` by table."""
-    for role, rights in TABLE_RIGHTS.items():
-        who = sql.Identifier(role)
-        for table in columns:
-            what = sql.Identifier(schema, table)
-            yield sql.SQL("REVOKE ALL ON {} FROM {}, PUBLIC").format(what, who)
-            access = rights.get(table)
-            if access is None:
-                continue
-            shown = [sql.Identifier(column) for column in columns[table] if column not in access.hidden]
-            scope = sql.SQL(" ({})").format(sql.SQL(", ").join(shown)) if access.hidden else sql.SQL("")
-            privileges = sql.SQL(", ").join(sql.SQL(name) + scope for name in access.privileges)
-            yield sql.SQL("GRANT {} ON {} TO {}").format(privileges, what, who)
+def grant_statements(columns: Mapping[str, Sequence[str]], schema: str | None = None) -> list[str]:
+    """Statements that take all rights on tables and views and give those of the role table.
+
+    ``columns`` holds the columns of each table and view that is there; without ``schema`` names are not qualified.
+    """
+    statements = []
+    for table, names in columns.items():
+        what = sql.Identifier(schema, table) if schema is not None else sql.Identifier(table)
+        for role, rights in TABLE_RIGHTS.items():
+            who = sql.Identifier(role)
+            statements.append(sql.SQL("REVOKE ALL ON {} FROM {}, PUBLIC").format(what, who))
+            if table in rights:
+                privileges = _privileges(rights[table], names)
+                statements.append(sql.SQL("GRANT {} ON {} TO {}").format(privileges, what, who))
+    return [statement.as_string() for statement in statements]
+
+
+def _privileges(access: Access, columns: Sequence[str]) -> sql.Composed:
+    shown = sql.SQL(", ").join(sql.Identifier(name) for name in columns if name not in access.hidden)
+    scope = sql.SQL(" ({})").format(shown) if access.hidden else sql.SQL("")
+    return sql.SQL(", ").join(sql.SQL(name) + scope for name in access.privileges)
 
 
 # From the catalogue: the information schema hides what one has no right on.
