@@ -113,15 +113,23 @@ def child(
 
 def url(where: PostgresPlace, role: str, database: str, files: CertificateFiles) -> str:
     """SQLAlchemy's URL by which the holder of ``files`` connects as ``role``."""
+    return url_at(f"{HOST}:{where.port}", role, database, files)
+
+
+def url_at(place: str, role: str, database: str, files: CertificateFiles) -> str:
+    """The same for a server at ``host:port``."""
     query = urlencode(_tls(files), quote_via=quote, safe="/")
-    return f"postgresql+psycopg://{role}@{HOST}:{where.port}/{quote(database, safe='')}?{query}"
+    return f"postgresql+psycopg://{role}@{place}/{quote(database, safe='')}?{query}"
 
 
 def address(where: PostgresPlace, role: str, database: str, files: CertificateFiles) -> str:
     """libpq's connection string for the same, as psql and psycopg take it."""
-    return psycopg.conninfo.make_conninfo(
-        "", host=HOST, port=where.port, user=role, dbname=database, **_tls(files)
-    )
+    return address_at(HOST, where.port, role, database, files)
+
+
+def address_at(host: str, port: int, role: str, database: str, files: CertificateFiles) -> str:
+    """The same for a server elsewhere."""
+    return psycopg.conninfo.make_conninfo("", host=host, port=port, user=role, dbname=database, **_tls(files))
 
 
 def admin_address(where: PostgresPlace, files: CertificateFiles, database: str = FIRST_DATABASE) -> str:
