@@ -1,7 +1,8 @@
 """The runtime of stream workers: Faust starts and stops them, handles signals, and serves metrics and health.
 
 Records do not pass through Faust (see docs/decisions/0002-faust-runtime.md): a worker is a ``mode.Service``
-with Kafka clients of its own. ``LoopService`` makes one of anything that opens, steps and closes.
+with Kafka clients of its own. ``LoopService`` makes one of anything that opens, steps and closes. A worker may have
+an agent of Faust's beside it, which tells it that there is something to do.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import faust
 import mode
@@ -22,6 +23,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.tls import client_context
+from pipeline.apps.listening import Listener, ListeningBoot, add_agent, listening_settings
 from pipeline.core.errors import BkdmsError, ConfigError, ConflictError, TransientError
 from pipeline.telemetry import metrics
 from pipeline.telemetry.logs import logger
@@ -33,6 +35,7 @@ DRAIN_TIMEOUT_S: Final = 15.0
 _FIRST_BACK_OFF_S: Final = 0.2
 _LONGEST_BACK_OFF_S: Final = 10.0
 _LONGEST_STEP_S: Final = 180.0
+_NO_PORT: Final = 1  # Faust wants one though nothing is served
 
 _log = logger(__name__)
 # Else mode's services would use our module's logger, and tell what ``run_worker`` tells in one line.
@@ -43,8 +46,8 @@ _MODE_LOGGER = logging.getLogger("mode.bkdms")
 class WorkerOptions:
     """How a worker is run: ``metrics_port`` None serves no metrics and no health pages.
 
-    ``data_dir`` is the worker's own folder; ``connection`` is for Faust's own Kafka clients, which only the
-    workers with Faust agents start.
+    ``data_dir`` is the worker's own folder; ``connection`` is for Faust's own Kafka client, which only a worker
+    with a ``listener`` starts.
     """
 
     name: str
@@ -52,6 +55,7 @@ class WorkerOptions:
     metrics_port: int | None
     connection: KafkaConnection
     data_dir: Path
+    listener: Listener | None = None
 
 
 class Loop(Protocol):
@@ -178,8 +182,12 @@ class _Boot(BootStrategy):
 
 
 class _App(faust.App):
-    BootStrategy = _Boot
+    BootStrategy: ClassVar[type[BootStrategy]] = _Boot
     logger = _MODE_LOGGER
+
+
+class _ListeningApp(_App):
+    BootStrategy = ListeningBoot
 
 
 class _Worker(faust.Worker):
@@ -220,6 +228,8 @@ def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptio
         _log.info("worker_started", worker=options.name, metrics_port=options.metrics_port)
 
     app.task(start_service)
+    if options.listener is not None:
+        add_agent(app, options.listener)
     if options.metrics_port is not None:
         _add_pages(app, running)
     worker = _Worker(app)
@@ -235,8 +245,10 @@ def _application(options: WorkerOptions) -> faust.App:
         raise ConfigError(
             f"the worker's folder {options.data_dir} can't be used: {error.strerror}"
         ) from error
-    return _App(
-        f"bkdms-{options.name}",
+    listener = options.listener
+    make, settings = (_App, {}) if listener is None else (_ListeningApp, listening_settings())
+    return make(
+        f"bkdms-{options.name}" if listener is None else listener.group,
         broker=[f"kafka://{server}" for server in options.connection.bootstrap.split(",")],
         broker_credentials=faust.SSLCredentials(context=client_context(options.connection.tls)),
         datadir=str(options.data_dir),
@@ -247,11 +259,12 @@ def _application(options: WorkerOptions) -> faust.App:
         web_enabled=options.metrics_port is not None,
         web_bind=options.metrics_host,
         web_host=options.metrics_host,
-        web_port=options.metrics_port or 0,
+        web_port=options.metrics_port or _NO_PORT,
         web_stats_enabled=False,
         web_graph_enabled=False,
         web_router_enabled=False,
         web_tables_enabled=False,
+        **settings,
     )
 
 
