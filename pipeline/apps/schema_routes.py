@@ -6,8 +6,9 @@ from typing import Any, Final
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse
 
+from pipeline.core.topic_rows import topic_schemas
 from pipeline.core.topics import Topics
-from schemas import Schema, ids, schema, schema_by_id
+from schemas import Schema, ids, schema_by_id
 
 _SCHEMA_NOT_FOUND: Final = 40403
 _SUBJECT_NOT_FOUND: Final = 40401
@@ -25,17 +26,7 @@ class RegistryError(HTTPException):
 
 def subjects(topics: Topics) -> dict[str, tuple[Schema, ...]]:
     """Return the schemas of each subject (``<topic>-value``), version 1 first."""
-    names = {
-        topics.packets: ("Packet",),
-        topics.chain: ("Packet", "Control", "Tick"),
-        topics.blocks: ("CertifiedBlock",),
-        topics.rejected: ("Rejection",),
-        topics.cosignatures: ("Cosignature",),
-        topics.sites: ("SiteRegistration",),
-        topics.observations: ("Observations",),
-        topics.assessments: ("Assessment",),
-    }
-    return {f"{topic}-value": tuple(map(schema, found)) for topic, found in names.items()}
+    return {f"{topic}-value": found for topic, found in topic_schemas(topics).items()}
 
 
 def schema_router(topics: Topics) -> APIRouter:

@@ -75,3 +75,11 @@ class Topics:
             self.observations,
             self.assessments,
         )
+
+    def named(self, text: str) -> str | None:
+        """Return the topic that is meant by its full name, one without our prefix, or a short one (``blocks``)."""
+        for topic in self.all():
+            plain = topic.removeprefix(self.prefix)
+            if text in (topic, plain, plain.split(".")[1]):
+                return topic
+        return None

@@ -38,6 +38,7 @@ COMMANDS = {
     "export": LazyEntry(f"{_HERE}.export", "Write the ledger for outsiders: tiles, or a file of blocks."),
     "ledger": LazyEntry(f"{_HERE}.ledger", "After disasters: rebuild what was lost or damaged."),
     "bench": LazyEntry(f"{_HERE}.bench", "Measure this machine: proofs, stages, memory."),
+    "tail": LazyEntry(f"{_HERE}.tail", "Show the records of a topic, decoded, filtered, followed."),
     "trace": LazyEntry(f"{_HERE}.audit", "Show where a value came from, by its tracing code."),
     "prove": LazyEntry(f"{_HERE}.prove", "Write a portable proof of a packet, with chosen records or none."),
     "check-proof": LazyEntry(f"{_HERE}.proof", "Check such a proof offline, with a policy file and no more."),

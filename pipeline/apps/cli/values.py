@@ -52,7 +52,7 @@ def parse_suite(name: str) -> Suite:
 def gmt_ms(moment: datetime) -> int:
     """Return a time as milliseconds since 1970; one without a zone is GMT."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(aware.timestamp() * 1000)
+    return round(aware.timestamp() * 1000)
 
 
 def read_file(path: Path) -> bytes:
