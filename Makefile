@@ -16,7 +16,8 @@ demo: ## Run the whole pipeline once on the bundled data and prove the result
 	@$(BIN)/bkdms demo
 
 test: setup lint ## Lint, types, import contracts, all tests on a real Kafka and Redis
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto tests/unit tests/property
+	$(BIN)/pytest tests/integration
 
 faults: setup ## Kill every part in whole runs: nothing may be lost, doubled, altered or leaked
 	$(BIN)/pytest -m faults tests

@@ -3,10 +3,19 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from tests.support import hang
 from tests.support.postgres import Database, RunningPostgres, running_postgres
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
+    """A test that hangs ends the session, and says where it was."""
+    hang.watch(item, settings)
+    return True
 
 
 @pytest.fixture(scope="session")

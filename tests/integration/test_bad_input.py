@@ -28,7 +28,7 @@ from schemas import schema
 from tests.support.chain import Chain, framed
 from tests.support.nodes import ChainRig, chain_rig
 from tests.support.outage_consumers import PlatformRig, ViewRig
-from tests.support.outage_topics import read_observations, read_topic
+from tests.support.outage_topics import read_observations
 from tests.support.outage_values import (
     absurd_packets,
     enrolled,
@@ -41,6 +41,7 @@ from tests.support.outage_values import (
 )
 from tests.support.validation import registration_value
 from tests.support.validators import ValidatorRig
+from tests.support.waiting import read_topic
 from tests.support.world import TestSite, World, control_value, packet_value
 
 pytestmark = pytest.mark.stack

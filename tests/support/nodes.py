@@ -26,7 +26,10 @@ from pipeline.services.accounting.node import AccountingNode
 from pipeline.services.accounting.startup import ledger_block
 from pipeline.services.accounting.votes import Candidate, vote_message
 from pipeline.services.signatures import SignaturePool
+from tests.support.waiting import in_time, read_topic
 from tests.support.world import World
+
+_STOP_TIMEOUT_S = 30.0
 
 
 def tls(files: CertificateFiles) -> TlsFiles:
@@ -106,8 +109,9 @@ class ChainRig:
         """Cancel a node."""
         task = self.tasks.pop(name)
         task.cancel()
+        await asyncio.wait({task}, timeout=_STOP_TIMEOUT_S)
         with contextlib.suppress(asyncio.CancelledError, BkdmsError):
-            await task
+            task.result()
         await self._links.pop(name).close()
 
     async def send(self, values: list[bytes]) -> None:
@@ -116,16 +120,7 @@ class ChainRig:
 
     async def read(self, topic: str) -> list[Received]:
         """Return everything in partition 0 of a topic."""
-        reader = KafkaPartitionReader(self.connection("node", "rig"), topic, 0)
-        try:
-            first, end = await reader.bounds()
-            await reader.seek(first)
-            found: list[Received] = []
-            while first < end and (not found or found[-1].offset + 1 < end):
-                found += await reader.fetch(1000, 500)
-            return found
-        finally:
-            await reader.close()
+        return await read_topic(self.connection("node", "rig"), topic)
 
     async def blocks(self) -> list[LedgerBlock]:
         """Return all blocks of the blocks topic, as the ledger holds them."""
@@ -155,17 +150,19 @@ class ChainRig:
 
     async def until(self, holds: Callable[[], object], timeout_s: float = 30) -> None:
         """Wait until a condition holds; a node that ended with an error fails the wait."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                for task in self.tasks.values():
-                    if task.done():
-                        task.result()
-                result = holds()
-                if asyncio.iscoroutine(result):
-                    result = await result
-                if result:
-                    return
-                await asyncio.sleep(0.05)
+        await in_time(self._until(holds), timeout_s, f"waiting for {holds.__qualname__}")
+
+    async def _until(self, holds: Callable[[], object]) -> None:
+        while True:
+            for task in self.tasks.values():
+                if task.done():
+                    task.result()
+            result = holds()
+            if asyncio.iscoroutine(result):
+                result = await result
+            if result:
+                return
+            await asyncio.sleep(0.05)
 
     async def until_published(self, height: int) -> None:
         """Wait until the ledger says that a height is published."""
