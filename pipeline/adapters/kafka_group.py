@@ -149,6 +149,7 @@ class KafkaGroupReader:
                     for at, end in ends.items()
                     if at in held
                 }
+        metrics.show_zeros(metrics.CONSUMER_EXPIRED, [(self._topic,)])
         metrics.CONSUMER_LAG.clear()
         for partition, records in lags.items():
             metrics.CONSUMER_LAG.labels(self._topic, str(partition)).set(records)

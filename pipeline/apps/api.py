@@ -24,6 +24,7 @@ from pipeline.core.followed import BlockInfo
 from pipeline.core.genesis import Genesis
 from pipeline.core.names import SiteName, is_site_name, parse_site_id
 from pipeline.core.receipt import SiteHeadDocument
+from pipeline.core.replica import BlockReason
 from pipeline.core.topics import Topics
 from pipeline.services.block_source import BlockSource
 from pipeline.services.follower import Follower, Skipped, in_thread, run_steps
@@ -31,6 +32,7 @@ from pipeline.services.site_heads import LedgerView, site_head
 from pipeline.services.trace import TraceProblem, trace_in_ledger
 from pipeline.telemetry import api_metrics as metrics
 from pipeline.telemetry.logs import logger
+from pipeline.telemetry.metrics import WORKER_READY, show_zeros
 
 _BAD_REQUEST: Final = 400
 _NOT_FOUND: Final = 404
@@ -111,6 +113,7 @@ async def _follow(parts: ApiParts, stop: asyncio.Event) -> None:
         parts.is_ready = True
         metrics.VIEW_HEIGHT.set(parts.follower.height)
 
+    show_zeros(metrics.VIEW_SKIPPED, [(reason.value,) for reason in BlockReason])
     try:
         await run_steps(parts.follower.step, stop, note)
     except BkdmsError as error:
@@ -238,6 +241,7 @@ def _health_router(parts: ApiParts) -> APIRouter:
     @router.get("/metrics")
     async def prometheus() -> Response:
         """Metrics for Prometheus."""
+        WORKER_READY.set(parts.is_ready and parts.halted is None)
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router

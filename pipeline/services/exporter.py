@@ -8,6 +8,7 @@ from typing import Final
 from pipeline.core.errors import TransientError
 from pipeline.core.genesis import Genesis
 from pipeline.core.policy_file import log_verifier
+from pipeline.core.replica import BlockReason
 from pipeline.core.signing import Signer
 from pipeline.core.tlog_policy import TlogPolicy
 from pipeline.ports import PartitionReader, WitnessClient
@@ -16,6 +17,7 @@ from pipeline.services.follower import FETCH_TIMEOUT_MS, Follower, Skipped, foll
 from pipeline.services.witnessing import Pace, Witnessing
 from pipeline.telemetry import export_metrics as metrics
 from pipeline.telemetry.logs import logger
+from pipeline.telemetry.metrics import show_zeros
 
 _LAG_EVERY_S: Final = 5.0
 _TELL_EVERY_S: Final = 60.0
@@ -89,6 +91,7 @@ class ExportWorker:
             IntegrityError: folder and state contradict each other (code ``export_fork``).
             TransientError: the disk or Kafka are away; call again.
         """
+        show_zeros(metrics.SKIPPED, [(reason.value,) for reason in BlockReason])
         await self.follower.open()
         self._opened = True
 

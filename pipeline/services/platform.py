@@ -12,13 +12,16 @@ from typing import Final, Protocol
 
 from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
-from pipeline.core.replica import Extended
+from pipeline.core.replica import BlockReason, Extended
 from pipeline.core.sealing import SealingKey
 from pipeline.core.state import ChainState
 from pipeline.core.storage import (
+    NO_KEY,
     Content,
     KeyRing,
+    Mismatch,
     Publication,
+    Status,
     StoredBlock,
     kpi_records,
     read_content,
@@ -28,9 +31,15 @@ from pipeline.services.follower import FETCH_TIMEOUT_MS, Follower, Skipped, in_t
 from pipeline.services.opening import AdmittingSites
 from pipeline.telemetry import platform_metrics as metrics
 from pipeline.telemetry.logs import logger
+from pipeline.telemetry.metrics import show_zeros
 
 PUBLISH_PACKETS: Final = 256
 _LAG_EVERY_S: Final = 5.0
+_FATES: Final = [
+    (Status.OK.value, ""),
+    (Status.UNOPENED.value, NO_KEY),
+    *((Status.MISMATCH.value, mismatch.value) for mismatch in Mismatch),
+]
 _log = logger(__name__)
 
 
@@ -152,6 +161,8 @@ class PlatformWorker:
         Raises:
             TransientError: the database is away; call again.
         """
+        show_zeros(metrics.PACKETS, _FATES)
+        show_zeros(metrics.SKIPPED, [(reason.value,) for reason in BlockReason])
         await self.follower.open()
         self._opened = True
 

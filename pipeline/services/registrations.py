@@ -21,7 +21,7 @@ from pipeline.core.outcome import Outcome
 from pipeline.core.packet import Packet
 from pipeline.core.state import Site
 from pipeline.ports import PartitionReader
-from pipeline.telemetry import metrics
+from pipeline.telemetry import validator_metrics as metrics
 from schemas import schema
 
 LOAD_TIMEOUT_S: Final = 30.0

@@ -27,7 +27,8 @@ from pipeline.services.rate_limit import RateLimit
 from pipeline.services.registrations import Registrations
 from pipeline.services.rejection import rejection
 from pipeline.services.signatures import SignaturePool
-from pipeline.telemetry import metrics
+from pipeline.telemetry import metrics as worker_metrics
+from pipeline.telemetry import validator_metrics as metrics
 from pipeline.telemetry.logs import logger
 
 STAGE: Final = "validator"
@@ -109,6 +110,7 @@ class Validator:
         Raises:
             TransientError: Kafka is not there.
         """
+        worker_metrics.show_zeros(metrics.OUTCOMES, [(outcome.label,) for outcome in Outcome])
         await self._registrations.load()
         self._is_open = True
         _log.info("validator_ready", sites=len(self._registrations.directory))
@@ -125,7 +127,7 @@ class Validator:
         if records:
             began = self._monotonic_s()
             await self._process(records)
-            metrics.VALIDATOR_BATCH_SECONDS.observe(self._monotonic_s() - began)
+            metrics.BATCH_SECONDS.observe(self._monotonic_s() - began)
         await self._measure_lag()
 
     async def close(self) -> None:
@@ -144,7 +146,7 @@ class Validator:
             await self._reader.commit(_next_offsets(items))
         except ConflictError:
             # Whoever holds the partitions now starts at the last commit, so nothing of the batch is lost.
-            metrics.VALIDATOR_ABANDONED.inc()
+            metrics.ABANDONED.inc()
             await self._reader.rewind()
             return
         except BaseException:
@@ -220,7 +222,7 @@ class Validator:
                 delay_s = self._rate.take(item.packet.site, now_s)
                 if delay_s > 0:
                     holds[partition] = (item.record.offset, now_s + delay_s)
-                    metrics.VALIDATOR_DELAYS.inc()
+                    metrics.DELAYS.inc()
                     continue
             kept.append(item)
         return kept, holds
@@ -232,7 +234,7 @@ class Validator:
         try:
             await self._producer.send(batch)
         except TransientError:
-            metrics.SEND_FAILURES.inc()
+            worker_metrics.SEND_FAILURES.inc()
             raise
 
     def _outgoing(self, item: _Item) -> Outgoing:
@@ -249,7 +251,7 @@ class Validator:
 
     def _count(self, items: Sequence[_Item]) -> None:
         for outcome, count in Counter(map(_outcome, items)).items():
-            metrics.VALIDATOR_OUTCOMES.labels(outcome.label).inc(count)
+            metrics.OUTCOMES.labels(outcome.label).inc(count)
         now_ms = self._clock.now_ms()
         for item in items:
             if item.verdict is Outcome.ADMITTED:

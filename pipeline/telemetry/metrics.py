@@ -1,45 +1,28 @@
-"""Prometheus metrics that several programs share, and those of the validator.
+"""Prometheus metrics that several programs share; what one kind of program alone counts is in ``…_metrics``.
 
 No label has an unbounded number of values: outcomes, codes, topics and partitions, never sites. Values of
-indicators never appear. An accounting node's own metrics are in ``node_metrics``.
-
-=============================================  ==============================================================
-``bkdms_validator_outcomes_total{outcome}``    records of the packets topic by fate: ``admitted`` or the refusal
-``bkdms_validator_batch_seconds``              time from fetching a batch to its commit
-``bkdms_validator_delays_total``               times that a partition was held because of one site's rate
-``bkdms_validator_abandoned_batches_total``    batches left to whoever holds their partitions now
-``bkdms_validator_known_sites``                sites in the view of the registrations, revoked ones included
-``bkdms_registrations_total{outcome}``         records of the sites topic by what was made of them
-``bkdms_admission_latency_seconds``            broker time of a packet to its being on the chain log
-``bkdms_consumer_lag_records{topic,partition}``  end offset minus committed offset
-``bkdms_consumer_expired_records_total{topic}``  records that retention removed before they were read
-``bkdms_consumer_rebalances_total{topic}``     times that a consumer group took partitions from us
-``bkdms_kafka_send_failures_total``            batches of which not every record was acknowledged
-``bkdms_worker_retries_total{code}``           steps that failed for now and are repeated
-``bkdms_worker_ready``                         1 while the worker does its work
-=============================================  ==============================================================
+indicators never appear. Units are in the names; what each metric means is in docs/operations.md. A counter whose
+first increment must be noticed is shown at zero before (``show_zeros``): Prometheus sees no increase in a series
+that appears with 1.
 """
 
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Iterable
 
-VALIDATOR_OUTCOMES = Counter(
-    "bkdms_validator_outcomes", "Records of the packets topic by their fate", ["outcome"]
+from prometheus_client import Counter, Gauge
+
+BUILD_INFO = Gauge(
+    "bkdms_build_info",
+    "1; the labels say which program of which release runs, and the newest rules that it knows",
+    ["program", "version", "rules_version"],
 )
-VALIDATOR_BATCH_SECONDS = Histogram(
-    "bkdms_validator_batch_seconds",
-    "Time from fetching a batch to the commit of its offsets",
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+DISK_FREE = Gauge(
+    "bkdms_disk_free_bytes", "Room that is left to us on the file system of a folder", ["folder"]
 )
-VALIDATOR_DELAYS = Counter("bkdms_validator_delays", "Times that a partition was held for one site's rate")
-VALIDATOR_ABANDONED = Counter(
-    "bkdms_validator_abandoned_batches", "Batches left to whoever holds their partitions now"
-)
-KNOWN_SITES = Gauge("bkdms_validator_known_sites", "Sites in the view of the registrations")
-REGISTRATIONS = Counter("bkdms_registrations", "Records of the sites topic by their fate", ["outcome"])
-ADMISSION_SECONDS = Histogram(
-    "bkdms_admission_latency_seconds",
-    "Time from the broker time of a packet to its being on the chain log",
-    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3600),
+DISK_SIZE = Gauge("bkdms_disk_size_bytes", "Size of the file system of a folder", ["folder"])
+CERTIFICATE_EXPIRY = Gauge(
+    "bkdms_certificate_expiry_timestamp_seconds",
+    "When a certificate that was loaded at the start runs out, in seconds since 1970",
+    ["use"],
 )
 CONSUMER_LAG = Gauge(
     "bkdms_consumer_lag_records", "End offset minus committed offset", ["topic", "partition"]
@@ -54,4 +37,10 @@ SEND_FAILURES = Counter(
     "bkdms_kafka_send_failures", "Batches of which not every record was acknowledged by Kafka"
 )
 WORKER_RETRIES = Counter("bkdms_worker_retries", "Steps that failed for now and are repeated", ["code"])
-WORKER_READY = Gauge("bkdms_worker_ready", "1 while the worker does its work, 0 while it starts or waits")
+WORKER_READY = Gauge("bkdms_worker_ready", "1 while the program does its work, 0 while it starts or waits")
+
+
+def show_zeros(counter: Counter, values: Iterable[tuple[str, ...]]) -> None:
+    """Make the series of these label values appear, at zero if nothing was counted yet."""
+    for labels in values:
+        counter.labels(*labels)

@@ -10,6 +10,8 @@ REPAIRS = Counter("bkdms_ledger_repairs", "Repairs of the Redis ledger by reason
 RETRIES = Counter("bkdms_node_retries", "Attempts that failed for now and are repeated", ["code"])
 LOG_LAG = Gauge("bkdms_node_log_lag_records", "Records of the chain log that this node has not consumed")
 FORGED = Counter("bkdms_node_forged_blocks", "Records of the blocks topic that are not the certified block")
+POLICY_NODES = Gauge("bkdms_policy_nodes", "Accounting nodes that the chain's policy names")
+QUORUM_NODES = Gauge("bkdms_policy_quorum_nodes", "Accounting nodes that a certificate needs")
 TREE_SIZE = Gauge("bkdms_node_tree_size_leaves", "Leaves in the tree after the last committed block")
 COMMIT_SECONDS = Histogram(
     "bkdms_commit_latency_seconds",

@@ -16,6 +16,7 @@ RETRIES = Counter("bkdms_site_retries", "Attempts that failed for now and are re
 SPOOL_RECORDS = Gauge("bkdms_site_spool_records", "Records that are not yet verified as committed", _SITE)
 SPOOL_PACKETS = Gauge("bkdms_site_spool_packets", "Packets that are not yet verified as committed", _SITE)
 SPOOL_BYTES = Gauge("bkdms_site_spool_bytes", "Bytes in use in the spool's file", _SITE)
+SPOOL_LIMIT = Gauge("bkdms_site_spool_limit_bytes", "Bytes of spool at which collecting pauses", _SITE)
 OLDEST_SECONDS = Gauge(
     "bkdms_site_oldest_unconfirmed_seconds", "Age of the oldest record that is not yet verified", _SITE
 )

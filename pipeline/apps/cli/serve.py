@@ -20,6 +20,7 @@ from pipeline.adapters.tls import server_context
 from pipeline.apps.api import ApiParts, alarm, create_api
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.observed import observe
 from pipeline.config import ApiSettings, Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
@@ -152,6 +153,7 @@ def serve(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     context = server_tls(settings.api)
+    observe("api", settings)
     parts = api_parts(settings)
     try:
         serve_app(create_api(parts), settings.api.host, settings.api.port, context)

@@ -155,9 +155,11 @@ def _with_agent(
     """Run ``work``; None where Ctrl-C or SIGTERM ended it."""
     from prometheus_client import start_http_server  # noqa: PLC0415
 
+    from pipeline.apps.observed import observe  # noqa: PLC0415
     from pipeline.apps.site_agent import open_site_agent  # noqa: PLC0415
 
     if settings.worker.metrics_port is not None:
+        observe("site", settings)
         start_http_server(settings.worker.metrics_port, settings.worker.metrics_host)
 
     async def main() -> "SiteStatus":

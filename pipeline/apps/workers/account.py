@@ -16,6 +16,7 @@ from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.observed import observe
 from pipeline.apps.runtime import WorkerOptions, run_worker
 from pipeline.config import RedisSettings, Settings, required
 from pipeline.core.avro import require_compiled_reader
@@ -148,6 +149,7 @@ def account(
     """
     settings = settings_of(ctx)
     logs.configure(log_level)
+    observe("node", settings)
     require_compiled_reader()
     genesis = load_genesis(settings.genesis)
     name = settings.node_name

@@ -14,6 +14,7 @@ from pipeline.adapters.tile_files import TileFiles
 from pipeline.adapters.witness_client import HttpWitnessClient
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.observed import observe
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
@@ -125,6 +126,7 @@ def export(
         logs.configure(log_level)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    observe("export", settings)
     genesis = load_genesis(settings.genesis)
     folder = required(settings.export.folder, "export.folder")
     connection = kafka_connection(settings, name)

@@ -17,6 +17,7 @@ from pipeline.adapters.sql.engine import open_engine
 from pipeline.adapters.sql.store import SqlPlatformStore
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.observed import observe
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
@@ -83,6 +84,7 @@ def platform(
         logs.configure(log_level)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    observe("platform", settings)
     genesis = load_genesis(settings.genesis)
     connection = KafkaConnection(
         required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"

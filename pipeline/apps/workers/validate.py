@@ -9,6 +9,7 @@ from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPa
 from pipeline.adapters.kafka_group import KafkaGroupReader
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.observed import observe
 from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
 from pipeline.config import required
 from pipeline.core.avro import require_compiled_reader
@@ -72,6 +73,7 @@ def validate(
         limit = Rate(rate, burst) if rate is not None else None
     except ValueError as error:
         raise ConfigError(str(error)) from None
+    observe("validator", settings)
     genesis = load_genesis(settings.genesis)
     bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
     connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{name}")

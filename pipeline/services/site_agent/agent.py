@@ -218,6 +218,7 @@ class SiteAgent:
         site_metrics.SPOOL_RECORDS.labels(self._label).set(depth.records)
         site_metrics.SPOOL_PACKETS.labels(self._label).set(depth.packets)
         site_metrics.SPOOL_BYTES.labels(self._label).set(depth.used_bytes)
+        site_metrics.SPOOL_LIMIT.labels(self._label).set(self._pace.collecting.budget_bytes)
         age_ms = 0 if depth.oldest_ms is None else max(0, self._clock.now_ms() - depth.oldest_ms)
         site_metrics.OLDEST_SECONDS.labels(self._label).set(age_ms / 1000)
 
