@@ -3,6 +3,7 @@
 from pipeline.config.load import load_settings, required
 from pipeline.config.sections import (
     ApiSettings,
+    AssessSettings,
     ExportSettings,
     KafkaSettings,
     NodeSettings,
@@ -17,6 +18,7 @@ from pipeline.config.settings import Settings, default_data_dir
 
 __all__ = [
     "ApiSettings",
+    "AssessSettings",
     "ExportSettings",
     "KafkaSettings",
     "NodeSettings",

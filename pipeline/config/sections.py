@@ -135,6 +135,20 @@ class PlatformSettings(Section):
     keys_dir: FilePath = Field(description="folder of the platform's sealing keys")
 
 
+class AssessSettings(Section):
+    """The assessment worker, and what `bkdms assess` goes by."""
+
+    plan: FilePath | None = Field(
+        None, description="TOML file of the assessment plan; without it nothing is expected and nothing scored"
+    )
+    rest_ms: int = Field(
+        1_000, ge=0, description="least milliseconds between two rounds of assessing; changes wait for the next"
+    )
+    poll_ms: int = Field(
+        5_000, ge=100, description="milliseconds after which the store is looked at without a message"
+    )
+
+
 class ExportSettings(Section):
     """The exporter, and what the API offers of it."""
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipeline.config.naming import ENV_DELIMITER, ENV_PREFIX, required
 from pipeline.config.sections import (
     ApiSettings,
+    AssessSettings,
     ExportSettings,
     FilePath,
     KafkaSettings,
@@ -46,6 +47,7 @@ class Settings(BaseSettings):
     api: ApiSettings
     node: NodeSettings
     platform: PlatformSettings
+    assess: AssessSettings
     export: ExportSettings
     site: SiteSettings
     registrar: RegistrarSettings
@@ -75,6 +77,7 @@ class Settings(BaseSettings):
             "api": {},
             "node": {},
             "worker": {},
+            "assess": {},
             "store": {"url": f"sqlite:///{data_dir / 'platform' / 'store.sqlite'}"},
             "platform": {"keys_dir": data_dir / "platform" / "keys"},
             "export": {"key": data_dir / "chain" / "keys" / "log.json"},
