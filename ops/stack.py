@@ -1,4 +1,4 @@
-"""A real Kafka and a real Redis in one data folder: certificates, topics and rights included.
+"""A real Kafka, a real Redis and, if wanted, a real PostgreSQL in one data folder: certificates and rights included.
 
 ``start`` brings an empty folder, a used one and one left by a crash to the same running state.
 """
@@ -17,6 +17,10 @@ from ops.kafka import broker, distribution
 from ops.kafka.admin import KafkaAdmin
 from ops.kafka.topic_table import topic_table
 from ops.lock import FolderLock
+from ops.postgres import roles
+from ops.postgres import server as postgres
+from ops.postgres.program import find_programs
+from ops.postgres.role_table import CERTIFICATE_ROLES
 from ops.redis import server
 from ops.supervisor import Supervisor
 from ops.tls.authority import Authority, CertificateFiles, is_fresh
@@ -26,11 +30,13 @@ from pipeline.core.topics import Topics
 
 KAFKA = "kafka"
 REDIS = "redis"
+POSTGRES = "postgres"
 PROBE_TIMEOUT_S = 2.0
 KAFKA_READY_TIMEOUT_S = 90.0
 INFRASTRUCTURE_STAGE = 0
 WORKER_STAGE = 1
 REDIS_SERVER = Principal(Role.REDIS, "1")
+POSTGRES_SERVER = Principal(Role.POSTGRES, "1")
 
 _T = TypeVar("_T")
 
@@ -43,7 +49,8 @@ def utc_now() -> datetime:
 class EmbeddedStack:
     """Kafka, Redis and the programs that run beside them, on this machine, from one data folder.
 
-    ``is_short_lived`` starts Kafka faster and makes it slower afterwards: for demonstrations and tests.
+    ``has_postgres`` runs PostgreSQL, too. ``is_short_lived`` starts Kafka faster and makes it slower afterwards:
+    for demonstrations and tests.
 
     Raises:
         ConfigError: the folder's path holds a character that Kafka's settings can't hold.
@@ -56,6 +63,7 @@ class EmbeddedStack:
         topics: Topics | None = None,
         chains: int = 1,
         kafka_heap_mb: int = broker.HEAP_MB,
+        has_postgres: bool = False,
         is_short_lived: bool = False,
         now: Callable[[], datetime] = utc_now,
         say: Callable[[str], None] = lambda _: None,
@@ -64,6 +72,7 @@ class EmbeddedStack:
         self.topics = topics or Topics()
         self._deployments = {self.topics: chains}
         self._heap_mb = kafka_heap_mb
+        self._has_postgres = has_postgres
         self._is_short_lived = is_short_lived
         self._now = now
         self._say = say
@@ -73,6 +82,7 @@ class EmbeddedStack:
         self._admin: KafkaAdmin | None = None
         self._broker: broker.BrokerPlace | None = None
         self._redis: server.RedisPlace | None = None
+        self._postgres: postgres.PostgresPlace | None = None
 
     def start(self) -> None:
         """Start everything and come back when it can be used.
@@ -129,6 +139,29 @@ class EmbeddedStack:
     def redis_address(self, user: str, files: CertificateFiles) -> server.RedisAddress:
         """Where Redis is for ``user`` (``node``, ``reader`` or ``admin``), connecting with ``files``."""
         return _started(self._redis).address(user, files)
+
+    def database_url(self, role: Role, name: str) -> str:
+        """SQLAlchemy's URL of PostgreSQL for ``role:name``, as the database role that its certificate speaks for.
+
+        Raises:
+            ConfigError: the stack runs without PostgreSQL.
+        """
+        files = self.credentials(role, name)
+        return postgres.url(self._database(), CERTIFICATE_ROLES[role], roles.DATABASE, files)
+
+    def database_service(self, role: Role, name: str) -> str:
+        """The same for psql: a section of libpq's service file.
+
+        Raises:
+            ConfigError: the stack runs without PostgreSQL.
+        """
+        files = self.credentials(role, name)
+        return postgres.service(self._database(), CERTIFICATE_ROLES[role], roles.DATABASE, files)
+
+    def _database(self) -> postgres.PostgresPlace:
+        if self._postgres is None:
+            raise ConfigError(f"no PostgreSQL runs in {self.data_dir}: start it with `bkdms up --postgres`")
+        return self._postgres
 
     def credentials(self, role: Role | str, name: str) -> CertificateFiles:
         """Certificate of ``role:name``, made when missing or old, with its role's rights in Kafka."""
@@ -204,18 +237,24 @@ class EmbeddedStack:
         private_folder(self.log_dir)
         began = time.monotonic()
         port_file = self.data_dir / "ports.json"
-        chosen = ports.reserve(port_file, ["kafka", "kafka_controller", "redis"])
-        for port in chosen.values():
-            ports.demand_free(port, port_file)
+        wanted = ["kafka", "kafka_controller", "redis", *[POSTGRES] * self._has_postgres]
+        chosen = ports.reserve(port_file, wanted)
+        for name in wanted:
+            ports.demand_free(chosen[name], port_file)
         self._start_redis(chosen["redis"])
         self._start_kafka(chosen["kafka"], chosen["kafka_controller"])
+        if self._has_postgres:
+            self._start_postgres(chosen[POSTGRES])
         self.supervisor.await_ready(REDIS)
         self.supervisor.await_ready(KAFKA)
         admin = _started(self._admin)
         for topics, chains in self._deployments.items():
             admin.apply_topics(topic_table(topics, chains=chains))
         admin.grant(self._enrolled(), self._deployments)
-        self._say(f"Kafka and Redis are ready after {time.monotonic() - began:.1f} s")
+        self._say(f"{self._names()} are ready after {time.monotonic() - began:.1f} s")
+
+    def _names(self) -> str:
+        return "Kafka, Redis and PostgreSQL" if self._has_postgres else "Kafka and Redis"
 
     def _start_kafka(self, port: int, controller_port: int) -> None:
         place = broker.BrokerPlace(self.data_dir / "kafka", self.log_dir, port, controller_port)
@@ -248,6 +287,16 @@ class EmbeddedStack:
             stage=INFRASTRUCTURE_STAGE,
         )
         self.supervisor.start(spec, is_awaited=False)
+
+    def _start_postgres(self, port: int) -> None:
+        place = postgres.place(find_programs(), self.data_dir / "postgres", port)
+        postgres.prepare(place, self._issue(POSTGRES_SERVER), is_short_lived=self._is_short_lived)
+        admin = self._issue(broker.ADMIN)
+        log_file = self.log_dir / "postgres.log"
+        spec = postgres.child(place, log_file, admin, name=POSTGRES, stage=INFRASTRUCTURE_STAGE)
+        self.supervisor.start(spec)
+        roles.apply_roles(postgres.admin_address(place, admin))
+        self._postgres = place
 
 
 def certificate_folder(data_dir: Path, principal: Principal) -> Path:

@@ -132,6 +132,12 @@ def address_at(host: str, port: int, role: str, database: str, files: Certificat
     return psycopg.conninfo.make_conninfo("", host=host, port=port, user=role, dbname=database, **_tls(files))
 
 
+def service(where: PostgresPlace, role: str, database: str, files: CertificateFiles) -> str:
+    """The same as a section of libpq's service file, by the role's name: ``psql service=bkdms_reader``."""
+    settings = {"host": HOST, "port": str(where.port), "user": role, "dbname": database, **_tls(files)}
+    return "".join([f"[{role}]\n", *(f"{key}={value}\n" for key, value in settings.items())])
+
+
 def admin_address(where: PostgresPlace, files: CertificateFiles, database: str = FIRST_DATABASE) -> str:
     """Connection string of the superuser, for whoever holds an admin's certificate."""
     return address(where, ADMIN_ROLE, database, files)

@@ -14,6 +14,7 @@ from ops.lock import holder, stop_holder
 from ops.signals import interruptible, wait_for_interrupt
 from pipeline.apps.authority import ChainPlan, node_names, usual_quorum
 from pipeline.apps.cli.context import emit_json, say
+from pipeline.apps.local.addresses import read_addresses, tell_addresses
 from pipeline.apps.local.deployment import DEFAULT_URL, LocalDeployment, LocalPlan
 from pipeline.apps.local.status import StackStatus, read_status
 from pipeline.config import default_data_dir
@@ -42,9 +43,16 @@ def up(
     prometheus: Annotated[
         bool, typer.Option("--prometheus", help="Run Prometheus beside it: metrics and alerts.")
     ] = False,
+    postgres: Annotated[
+        bool | None,
+        typer.Option(
+            "--postgres/--no-postgres",
+            help="Keep the platform's store in a PostgreSQL of its own, or in a SQLite file. Default: as before.",
+        ),
+    ] = None,
     servers: Annotated[
         bool,
-        typer.Option("--servers", help="Kafka and Redis alone, for `bkdms ledger` while no worker runs."),
+        typer.Option("--servers", help="Only the servers, for `bkdms ledger` while no worker runs."),
     ] = False,
 ) -> None:
     """Run Kafka, Redis and all workers on this machine until Ctrl-C; a second `up` resumes the same ledger.
@@ -53,23 +61,18 @@ def up(
     """
     folder = data_dir or default_data_dir()
     if detach:
-        options = ("--nodes", str(nodes), "--validators", str(validators))
-        _detach(
-            folder,
-            *options,
-            "--period-ms",
-            str(period_ms),
-            "--url",
-            url,
-            *["--servers"] * servers,
-            *["--prometheus"] * prometheus,
-        )
+        numbers = {"--nodes": nodes, "--validators": validators, "--period-ms": period_ms, "--url": url}
+        switches = {"--servers": servers, "--prometheus": prometheus}
+        switches |= {"--postgres": postgres is True, "--no-postgres": postgres is False}
+        options = [text for name, value in numbers.items() for text in (name, str(value))]
+        _detach(folder, *options, *(name for name, is_on in switches.items() if is_on))
         return
     chain = ChainPlan(
         url, nodes=node_names(nodes), quorum=usual_quorum(nodes), contract=Contract(period_ms=period_ms)
     )
     with interruptible():
-        deployment = LocalDeployment(folder, LocalPlan(chain, validators, has_prometheus=prometheus), say=say)
+        plan = LocalPlan(chain, validators, has_prometheus=prometheus, has_postgres=postgres)
+        deployment = LocalDeployment(folder, plan, say=say)
         try:
             deployment.start(servers_only=servers)
             _tell_addresses(deployment)
@@ -82,12 +85,9 @@ def up(
 
 def _tell_addresses(deployment: LocalDeployment) -> None:
     say(f"running in {deployment.data_dir}; Ctrl-C or `bkdms down` stops it")
-    say(f"  API       {deployment.api_url}")
-    say(f"  Kafka     {deployment.stack.kafka_bootstrap} (mutual TLS)")
-    if deployment.prometheus_url is not None:
-        say(f"  Metrics   {deployment.prometheus_url} (alerts at /alerts)")
-    say(f"  settings  bkdms --config {deployment.settings_file} …")
-    say(f"  state     bkdms status --data-dir {deployment.data_dir}")
+    for label, address in tell_addresses(deployment).items():
+        say(f"  {label:9} {address}")
+    say(f"  {'state':9} bkdms status --data-dir {deployment.data_dir}")
 
 
 def _detach(folder: Path, *options: str) -> None:
@@ -156,3 +156,5 @@ def _show(found: StackStatus) -> None:
             heights.add_row(part.name, *(str(part.heights.get(stage, "")) for stage in stages))
     if stages:
         console.print(heights)
+    for label, address in read_addresses(Path(found.data_dir)).items():
+        say(f"  {label:9} {address}")

@@ -10,11 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ops.files import private_folder
+from ops.files import private_folder, write_private
 from ops.ports import HOST, is_open, reserve
+from ops.postgres.role_table import DatabaseRole
 from ops.prometheus import server as prometheus
 from ops.prometheus.configuration import Target
-from ops.stack import EmbeddedStack
+from ops.stack import POSTGRES, EmbeddedStack
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Role
 from pipeline.apps.authority import ChainFiles, ChainPlan, create_chain
@@ -29,7 +30,9 @@ DEFAULT_URL = "https://bkdms.local/city1"
 API_NAME = "api"
 PLATFORM_NAME = "platform"
 PROMETHEUS_NAME = "prometheus"
+OPERATOR_NAME = "operator"
 SETTINGS_NAME = "bkdms.toml"
+SERVICE_NAME = "pg_service.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,8 @@ class LocalPlan:
     chain: ChainPlan = field(default_factory=lambda: ChainPlan(DEFAULT_URL))
     validators: int = 2
     has_prometheus: bool = False
+    # None: as the data folder was run before; a new one keeps its store in SQLite.
+    has_postgres: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,14 @@ class LocalDeployment:
     ) -> None:
         self.plan = plan
         self.say = say
+        kept = (data_dir / POSTGRES).exists()
+        self.has_postgres = plan.has_postgres if plan.has_postgres is not None else kept
         self.stack = EmbeddedStack(
-            data_dir, topics=Topics(plan.chain.topic_prefix), is_short_lived=is_short_lived, say=say
+            data_dir,
+            topics=Topics(plan.chain.topic_prefix),
+            has_postgres=self.has_postgres,
+            is_short_lived=is_short_lived,
+            say=say,
         )
         self.data_dir = self.stack.data_dir
         self.chain = ChainFiles(self.data_dir / "chain")
@@ -84,8 +95,15 @@ class LocalDeployment:
 
     @property
     def store_file(self) -> Path:
-        """The platform's SQLite store."""
+        """The platform's store when it is not in PostgreSQL."""
         return self.data_dir / "platform" / "store.sqlite"
+
+    @property
+    def store_command(self) -> str | None:
+        """What an analyst types to see the store in PostgreSQL; None when it is a file."""
+        if not self.has_postgres:
+            return None
+        return f"PGSERVICEFILE={self.data_dir / SERVICE_NAME} psql service={DatabaseRole.READER}"
 
     @property
     def settings_file(self) -> Path:
@@ -93,7 +111,7 @@ class LocalDeployment:
         return self.data_dir / SETTINGS_NAME
 
     def start(self, *, servers_only: bool = False) -> None:
-        """Start everything, or Kafka and Redis alone; returns when every part is ready.
+        """Start everything, or Kafka, Redis and PostgreSQL alone; returns when every part is ready.
 
         Raises:
             ConfigError: something is missing or the folder is in use.
@@ -143,7 +161,15 @@ class LocalDeployment:
             Program(name, Role.VALIDATOR, ("worker", "validate", "--name", name), {}, ports[name])
             for name in self._validator_names()
         ]
-        found.append(Program(PLATFORM_NAME, Role.PLATFORM, ("worker", "platform"), {}, ports[PLATFORM_NAME]))
+        found.append(
+            Program(
+                PLATFORM_NAME,
+                Role.PLATFORM,
+                ("worker", "platform"),
+                self._store(Role.PLATFORM, PLATFORM_NAME),
+                ports[PLATFORM_NAME],
+            )
+        )
         found.append(Program(API_NAME, Role.API, ("serve",), {}, ports[API_NAME], is_https=True))
         return found
 
@@ -192,6 +218,10 @@ class LocalDeployment:
             **(self.table(address.tls) if address.tls is not None else {}),
         }
 
+    def _store(self, role: Role, name: str) -> dict[str, Any]:
+        """Return where the platform's store is for a program; the default file when it is not in PostgreSQL."""
+        return {"store": {"url": self.stack.database_url(role, name)}} if self.has_postgres else {}
+
     def _common(self) -> dict[str, Any]:
         return {
             "data_dir": self.data_dir,
@@ -210,14 +240,20 @@ class LocalDeployment:
             self.settings_file,
             {
                 **self._common(),
-                "kafka": self.kafka_table(Role.REGISTRAR, "operator"),
-                "redis": self._redis("reader", "operator"),
+                # Traces and audits of the store are work of the platform.
+                **self._store(Role.PLATFORM, OPERATOR_NAME),
+                "kafka": self.kafka_table(Role.REGISTRAR, OPERATOR_NAME),
+                "redis": self._redis("reader", OPERATOR_NAME),
                 "api": {
                     "url": self.api_url,
-                    **self.table(self.stack.credentials(Role.REGISTRAR, "operator")),
+                    **self.table(self.stack.credentials(Role.REGISTRAR, OPERATOR_NAME)),
                 },
             },
         )
+
+        if self.has_postgres:
+            section = self.stack.database_service(Role.ANALYST, OPERATOR_NAME)
+            write_private(self.data_dir / SERVICE_NAME, section.encode())
 
     def _settings(self, program: Program) -> Path:
         return write_settings(

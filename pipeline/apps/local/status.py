@@ -12,13 +12,14 @@ from prometheus_client.samples import Sample
 from ops.child import ChildState, ChildStatus
 from ops.lock import holder
 from ops.ports import HOST, reserve
+from ops.stack import KAFKA, POSTGRES, REDIS
 from ops.supervisor import read_children
 from pipeline.apps.local.deployment import API_NAME, PROMETHEUS_NAME, fetch
 
 _HEIGHTS = "bkdms_node_height"
 _LAG_SUFFIX = "lag_records"
 # They serve no metrics of ours, or not without a certificate.
-_WITHOUT_OURS = ("kafka", "redis", API_NAME, PROMETHEUS_NAME)
+_WITHOUT_OURS = (KAFKA, REDIS, POSTGRES, API_NAME, PROMETHEUS_NAME)
 
 
 @dataclass(frozen=True, slots=True)
