@@ -89,13 +89,13 @@ class Table:
         inner = Table(self._get(key, {}), f"{self._where}.{key}")
         return {name: inner.texts(name, default=()) for name in inner._values}
 
-    def table(self, key: str) -> "Table":
-        """A table within this one.
+    def table(self, key: str, *, optional: bool = False) -> "Table":
+        """A table within this one; an optional one is empty where the key is absent.
 
         Raises:
             ConfigError: it is missing or no table.
         """
-        return Table(self._get(key, None), f"{self._where}.{key}")
+        return Table(self._get(key, {} if optional else None), f"{self._where}.{key}")
 
     def values(self, key: str) -> dict[str, Any]:
         """A table within this one, as plain values for another reader.
