@@ -61,8 +61,8 @@ class KafkaAdmin:
         except KafkaException:
             return False
 
-    def apply_topics(self, table: Iterable[TopicSpec]) -> None:
-        """Create what is missing and set what differs; partitions only grow.
+    def apply_topics(self, table: Iterable[TopicSpec], *, replicas: int = 1) -> None:
+        """Create what is missing, each partition on ``replicas`` brokers, and set what differs.
 
         Raises:
             TransientError: Kafka did not answer in time.
@@ -72,7 +72,10 @@ class KafkaAdmin:
         made = self._client.create_topics(
             [
                 NewTopic(
-                    spec.name, num_partitions=spec.partitions, replication_factor=1, config=spec.settings
+                    spec.name,
+                    num_partitions=spec.partitions,
+                    replication_factor=replicas,
+                    config=spec.settings,
                 )
                 for spec in specs
             ],

@@ -13,8 +13,13 @@ Table = Mapping[str, Any]
 
 def write_settings(path: Path, settings: Table) -> Path:
     """Write settings as a private TOML file; keys whose value is None are left out."""
-    write_private(path, tomli_w.dumps(_plain(settings)).encode())
+    write_private(path, settings_bytes(settings))
     return path
+
+
+def settings_bytes(settings: Table) -> bytes:
+    """Return settings as TOML; keys whose value is None are left out."""
+    return tomli_w.dumps(_plain(settings)).encode()
 
 
 def _plain(value: Any) -> Any:
