@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from pipeline.adapters.sql.engine import transaction
-from pipeline.adapters.sql.store import SqlPlatformStore
+from pipeline.adapters.sql.packets import SqlPackets
 from pipeline.core.tracing import TracingCode
 from pipeline.services.block_source import BlockSource
 from pipeline.services.trace import TraceProblem, trace_in_store
@@ -29,7 +29,7 @@ def code(case: Case, height: int = 3, entry: int = 1) -> str:
 
 async def trace(case: Case, asked: str) -> dict[str, Any] | TraceProblem:
     genesis = case.chain.world.genesis
-    store = SqlPlatformStore(case.engine, genesis)
+    store = SqlPackets(case.engine, genesis)
     return await trace_in_store(asked, genesis.chain, store.find, BlockSource(MemoryReader(case.topic)))
 
 

@@ -7,11 +7,20 @@ from typing import Any, Final
 
 from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from pipeline.core.errors import ConfigError, IntegrityError, TransientError
+from pipeline.adapters.sql.database_errors import database_errors
+from pipeline.core.errors import ConfigError, TransientError
 
 BUSY_TIMEOUT_MS: Final = 10_000
+_POSTGRESQL: Final[Mapping[str, Any]] = {
+    "application_name": "bkdms",
+    "connect_timeout": 5,  # seconds
+    # A server that is gone without a word is noticed by this, and not waited for by hours.
+    "tcp_user_timeout": 30_000,
+    "keepalives_idle": 30,
+    "options": f"-c lock_timeout={BUSY_TIMEOUT_MS} -c timezone=UTC",
+}
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 
@@ -56,44 +65,58 @@ def open_engine(url: str, durable: bool = True) -> Engine:
     """Open the database of a SQLAlchemy URL; a SQLite file is made where it is missing.
 
     Raises:
-        ConfigError: the URL is none, or of a database that is not installed (code ``database_url``).
+        ConfigError: the URL is none, or of another kind of database (code ``database_url``).
         TransientError: a SQLite file can't be made (code ``disk``).
+    """
+    parsed = store_address(url)
+    if parsed.get_backend_name() == "sqlite":
+        return open_sqlite(Path(str(parsed.database)), durable)
+    return create_engine(parsed, connect_args=_left_open(parsed))
+
+
+def open_existing(url: str) -> Engine:
+    """Open a database that is there already; no SQLite file is made.
+
+    Raises:
+        ConfigError: there is no such file (code ``no_store``); see ``open_engine``.
+    """
+    parsed = store_address(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).is_file():
+        raise ConfigError(f"there is no store {parsed.database}; name the one of store.url", code="no_store")
+    return open_engine(url)
+
+
+def store_address(url: str) -> URL:
+    """Return the address that setting ``store.url`` gives: a SQLite file, or PostgreSQL through psycopg.
+
+    Raises:
+        ConfigError: it is none of these (code ``database_url``).
     """
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite" and parsed.database:
-            return open_sqlite(Path(parsed.database), durable)
-        return create_engine(parsed)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise ConfigError(
-            f"setting store.url: {error}; write sqlite:////path/of/store.sqlite", code="database_url"
-        ) from None
+            return parsed
+        if parsed.get_backend_name() == "postgresql" and parsed.get_driver_name() == "psycopg":
+            return parsed
+    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError):
+        pass
+    raise ConfigError(
+        "setting store.url is no address of a store; write sqlite:////path/of/store.sqlite, or"
+        " postgresql+psycopg://ROLE@HOST:PORT/DATABASE?sslmode=verify-full&… as docs/store.md says",
+        code="database_url",
+    )
+
+
+def _left_open(url: URL) -> dict[str, Any]:
+    """Return our settings of a connection but for those that the address names itself."""
+    return {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Run a block of statements in one transaction.
-
-    Raises:
-        TransientError: the database is away, locked or full (code ``database``).
-        IntegrityError: the database file is damaged or rows contradict what is being stored
-            (code ``database_rows``).
-    """
+    """Run a block of statements in one transaction; errors are those of ``database_errors``."""
     with database_errors(), engine.begin() as connection:
         yield connection
-
-
-@contextmanager
-def database_errors() -> Iterator[None]:
-    """Turn what the database raises into our errors, as ``transaction`` says."""
-    try:
-        yield
-    except OperationalError as error:
-        raise TransientError(f"the database refuses: {error.orig}", code="database") from error
-    except DBAPIError as error:
-        raise IntegrityError(
-            f"the database contradicts the ledger: {error.orig}", code="database_rows"
-        ) from error
 
 
 def upsert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -87,6 +87,7 @@ observations = Table(
     comment="One row per indicator value, in clear",
     sqlite_with_rowid=False,
 )
+Index("observations_city_time", observations.c.country, observations.c.city, observations.c.time)
 
 openings = Table(
     "openings",

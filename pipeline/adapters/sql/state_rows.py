@@ -67,6 +67,15 @@ def create_state_tables(connection: Connection, genesis: Genesis) -> None:
         ConfigError: the database holds another chain's state (code ``other_chain``).
     """
     STATE.create_all(connection)
+    bind_chain(connection, genesis)
+
+
+def bind_chain(connection: Connection, genesis: Genesis) -> None:
+    """Bind a database whose tables are there to the chain.
+
+    Raises:
+        ConfigError: the database holds another chain's state (code ``other_chain``).
+    """
     bound = connection.execute(select(chain_identity.c.chain)).scalar()
     if bound is None:
         connection.execute(chain_identity.insert(), identity_row(genesis))

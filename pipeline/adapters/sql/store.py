@@ -1,14 +1,18 @@
-"""The platform's store: Table 10-3 rows, observations, registry and position, one transaction per batch of blocks."""
+"""The platform's store: Table 10-3 rows, observations, registry and position, one transaction per batch of blocks.
+
+Written by one process at a time; ``store_lock`` and the lock beside a SQLite file see to that.
+"""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, Engine, select, tuple_
+from sqlalchemy import Engine, select, tuple_
 
+from pipeline.adapters.sql.bulk import insert_rows
 from pipeline.adapters.sql.engine import transaction, upsert
+from pipeline.adapters.sql.packets import values_by_code
 from pipeline.adapters.sql.platform_rows import rows_of, site_row
 from pipeline.adapters.sql.platform_tables import (
-    PLATFORM,
     blocks,
     kpi_records,
     observations,
@@ -16,8 +20,8 @@ from pipeline.adapters.sql.platform_tables import (
     platform_position,
     sites,
 )
-from pipeline.adapters.sql.state_rows import create_state_tables, load_state, save_changes
-from pipeline.core.followed import StoredPacket
+from pipeline.adapters.sql.schema import upgrade
+from pipeline.adapters.sql.state_rows import bind_chain, load_state, save_changes
 from pipeline.core.genesis import Genesis
 from pipeline.core.state import ChainState
 from pipeline.core.storage import (
@@ -40,43 +44,23 @@ _MESSAGE_FIELDS: Final = (
     "module_id",
     "sequence",
 )
-_FOUND_FIELDS: Final = (
-    *_MESSAGE_FIELDS,
-    "entry",
-    "log_offset",
-    "collected_from",
-    "collected_to",
-    "status",
-    "reason",
-)
-_VALUE_FIELDS: Final = (
-    "record",
-    "time",
-    "indicator",
-    "data_point",
-    "value",
-    "exact",
-    "unit",
-    "sensor",
-    "quality",
-    "source",
-)
 
 
 class SqlPlatformStore:
-    """The store over any engine; creates its tables where they are missing.
+    """The store over any engine; makes its tables, or brings them to this release, and runs ``grants`` there.
 
     Raises:
-        ConfigError: the database holds another chain (code ``other_chain``).
+        ConfigError: the database holds another chain (code ``other_chain``), a newer release's tables (code
+            ``store_schema``), or is not for us (code ``database_url``).
         TransientError: the database is away (code ``database``).
     """
 
-    def __init__(self, engine: Engine, genesis: Genesis) -> None:
+    def __init__(self, engine: Engine, genesis: Genesis, grants: Sequence[str] = ()) -> None:
         self._engine = engine
         self._genesis = genesis
+        upgrade(engine, grants)
         with transaction(engine) as connection:
-            PLATFORM.create_all(connection)
-            create_state_tables(connection, genesis)
+            bind_chain(connection, genesis)
             if connection.execute(select(platform_position.c.one)).first() is None:
                 start = {"one": _ONE, "next_offset": 0, "published_height": 0, "published_entry": 0}
                 connection.execute(platform_position.insert(), start)
@@ -97,7 +81,7 @@ class SqlPlatformStore:
         with transaction(self._engine) as connection:
             rows = [rows_of(block) for block in stored]
             for table in (blocks, kpi_records, observations, openings):
-                _insert(connection, table, [row for found in rows for row in found[table.name]])
+                insert_rows(connection, table, [row for found in rows for row in found[table.name]])
             for block in stored:
                 changes = block.extended.changes
                 save_changes(connection, changes)
@@ -122,7 +106,7 @@ class SqlPlatformStore:
                 .order_by(kpi_records.c.height, kpi_records.c.entry)
                 .limit(limit)
             ).all()
-            rows = _values_by_code(connection, [packet.tracing_code for packet in packets])
+            rows = values_by_code(connection, [packet.tracing_code for packet in packets])
         return [
             Publication(
                 observations_key(packet.country, packet.city, packet.site_id),
@@ -142,45 +126,6 @@ class SqlPlatformStore:
                 platform_position.update(), {"published_height": height, "published_entry": entry}
             )
 
-    def find(self, tracing_code: str) -> StoredPacket | None:
-        """Return a stored packet with its values, or None."""
-        with transaction(self._engine) as connection:
-            row = connection.execute(
-                select(kpi_records, blocks.c.hash, blocks.c.kafka_offset)
-                .join_from(kpi_records, blocks, kpi_records.c.height == blocks.c.height)
-                .where(kpi_records.c.tracing_code == tracing_code)
-            ).one_or_none()
-            if row is None:
-                return None
-            values = _values_by_code(connection, [tracing_code])[tracing_code]
-        document = {name: getattr(row, name) for name in _FOUND_FIELDS} | {
-            "packet_id": row.packet_id.hex(),
-            "records": row.record_count,
-            "data_recorder": {"offset": row.data_offset, "length": row.data_length},
-            "block_recorder": {"offset": row.block_offset, "length": row.block_length},
-            "check_code": row.check_code.hex(),
-            "block_hash": row.hash.hex(),
-            "values": values,
-        }
-        return StoredPacket(document, row.city_data, row.hash, row.kafka_offset)
-
     def close(self) -> None:
         """Close the database."""
         self._engine.dispose()
-
-
-def _insert(connection: Connection, table: Any, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(table.insert(), rows)
-
-
-def _values_by_code(connection: Connection, codes: list[str]) -> dict[str, list[dict[str, Any]]]:
-    columns = [observations.c[name] for name in _VALUE_FIELDS]
-    found: dict[str, list[dict[str, Any]]] = {code: [] for code in codes}
-    for code, *values in connection.execute(
-        select(observations.c.tracing_code, *columns)
-        .where(observations.c.tracing_code.in_(codes))
-        .order_by(observations.c.tracing_code, observations.c.record, observations.c.number)
-    ):
-        found[code].append(dict(zip(_VALUE_FIELDS, values, strict=True)))
-    return found

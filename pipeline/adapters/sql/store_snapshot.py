@@ -1,14 +1,13 @@
 """The platform's store as it stands at one moment, row by row and as held, for an audit. Writes nothing."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, RowMapping, Table, func, inspect, make_url, select, type_coerce
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Connection, Engine, RowMapping, Table, func, select, type_coerce
 from sqlalchemy.types import NullType
 
-from pipeline.adapters.sql.engine import database_errors, open_engine
+from pipeline.adapters.sql.database_errors import database_errors
+from pipeline.adapters.sql.engine import open_existing
 from pipeline.adapters.sql.platform_rows import rows_of, site_row
 from pipeline.adapters.sql.platform_tables import (
     PLATFORM,
@@ -19,6 +18,7 @@ from pipeline.adapters.sql.platform_tables import (
     platform_position,
     sites,
 )
+from pipeline.adapters.sql.schema import require_current
 from pipeline.adapters.sql.state_rows import (
     STATE,
     chain_head,
@@ -28,7 +28,6 @@ from pipeline.adapters.sql.state_rows import (
     identity_row,
     table_rows,
 )
-from pipeline.core.errors import ConfigError, IntegrityError
 from pipeline.core.names import SiteName
 from pipeline.core.row_audit import Row, TableForm
 from pipeline.core.state import ChainState
@@ -45,7 +44,8 @@ class SqlStoreSnapshot:
     """One transaction on a store that only reads, until it is closed.
 
     Raises:
-        ConfigError: there is no store under this address (code ``no_store``).
+        ConfigError: there is no store under this address (code ``no_store``), or one of another release (code
+            ``store_schema``).
         IntegrityError: a table is missing (code ``database_rows``).
         TransientError: the database is away (code ``database``).
     """
@@ -57,19 +57,14 @@ class SqlStoreSnapshot:
             name: TableForm(name, tuple(column.name for column in table.primary_key), name in _PLAIN)
             for name, table in _TABLES.items()
         }
-        self._engine = _existing(url)
-        with database_errors():
-            self._connection = _begun(self._engine)
-            there = set(inspect(self._connection).get_table_names())
-        missing = sorted(_TABLES.keys() - there)
-        if missing:
-            self.close()
-            if len(missing) == len(_TABLES):
-                raise ConfigError(f"{url} is no platform store; name the one of store.url", code="no_store")
-            raise IntegrityError(
-                f"the store has no table {', '.join(missing)}: run 'bkdms ledger rebuild store'",
-                code="database_rows",
-            )
+        self._engine = open_existing(url)
+        try:
+            with database_errors():
+                self._connection = _begun(self._engine)
+                require_current(self._connection)
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     def last_height(self) -> int:
         """Return the greatest height in ``blocks``; 0 for none."""
@@ -135,22 +130,6 @@ class SqlStoreSnapshot:
         query = select(*_raw(table).values()).where(*conditions)
         with database_errors():
             return [_row(row) for row in self._connection.execute(query).mappings()]
-
-
-def _existing(url: str) -> Engine:
-    """Open a database that is there already; a file is not made."""
-    engine = open_engine(url) if _is_there(url) else None
-    if engine is None:
-        raise ConfigError(f"there is no store under {url}; name the one of store.url", code="no_store")
-    return engine
-
-
-def _is_there(url: str) -> bool:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return True  # opening it says what is wrong with it
-    return parsed.get_backend_name() != "sqlite" or Path(parsed.database or "").is_file()
 
 
 def _begun(engine: Engine) -> Connection:

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from pipeline.adapters.sql.engine import open_engine
-from pipeline.adapters.sql.store import SqlPlatformStore
+from pipeline.adapters.sql.engine import open_existing
+from pipeline.adapters.sql.packets import SqlPackets
 from pipeline.apps.anchors import read_anchors
 from pipeline.apps.audit_run import (
     AuditOptions,
@@ -183,7 +183,7 @@ def trace(
 
 
 async def _trace(code: str, genesis: Genesis, settings: Settings) -> dict[str, Any] | TraceProblem:
-    store = SqlPlatformStore(open_engine(settings.store.url), genesis)
+    store = SqlPackets(open_existing(settings.store.url), genesis)
     blocks = BlockSource(kafka_reader(settings, genesis, settings.topics.blocks))
     try:
         return await trace_in_store(code, genesis.chain, store.find, blocks)

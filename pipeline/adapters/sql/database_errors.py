@@ -1,0 +1,77 @@
+"""What databases raise, as our errors: away, contradicting, or not what the settings say.
+
+SQLSTATEs are those of PostgreSQL (appendix A of its manual); SQLite's errors have none.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from pipeline.core.errors import BkdmsError, ConfigError, IntegrityError, TransientError
+
+_AWAY: Final = ("08", "25006", "40", "53", "55", "57", "58")
+"""Connection, read-only (a standby), serialisation, resources, object in use, operator intervention, system."""
+_SETTINGS: Final = {
+    "28": "this user or its certificate is not accepted",
+    "3D": "there is no such database",
+    "3F": "there is no such schema",
+    "42501": "this user has no right to do that",
+    "0A000": "this server can't do that",
+}
+_REFUSED: Final = (
+    "does not exist",
+    "authentication failed",
+    "no pg_hba.conf entry",
+    "is not permitted to log in",
+    "permission denied",
+    "certificate",
+    "invalid connection option",
+    "invalid sslmode",
+    "could not translate host name",
+    "does not support SSL",
+)
+"""What libpq says of a connection that waiting does not help; such errors have no SQLSTATE."""
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """Turn what SQLAlchemy raises into our errors.
+
+    Raises:
+        TransientError: the database is away, locked or full (code ``database``).
+        ConfigError: address, user or rights are not those of a store (code ``database_url``).
+        IntegrityError: the database is damaged or rows contradict what is being stored (code ``database_rows``).
+    """
+    try:
+        yield
+    except DBAPIError as error:
+        raise as_our_error(error.orig, is_operational=isinstance(error, OperationalError)) from error
+
+
+def as_our_error(error: BaseException | None, *, is_operational: bool) -> BkdmsError:
+    """Return our error for a driver's; ``is_operational`` where its class blames no statement and no row."""
+    text = " ".join(str(error).split())
+    state = getattr(error, "sqlstate", None) or ""
+    if state.startswith(_AWAY):
+        return TransientError(f"the database refuses: {text}", code="database")
+    for start, meaning in _SETTINGS.items():
+        if state.startswith(start):
+            return _of_settings(meaning, text)
+    if is_operational and not state:
+        if _is_of_a_connection(error) and any(phrase in text for phrase in _REFUSED):
+            return _of_settings("the connection is refused", text)
+        return TransientError(f"the database refuses: {text}", code="database")
+    return IntegrityError(f"the database contradicts the ledger: {text}", code="database_rows")
+
+
+def _is_of_a_connection(error: BaseException | None) -> bool:
+    return type(error).__module__.startswith("psycopg") and "connection" in str(error)
+
+
+def _of_settings(meaning: str, text: str) -> ConfigError:
+    return ConfigError(
+        f"{meaning} ({text}); check user, database and certificate files in setting store.url",
+        code="database_url",
+    )
