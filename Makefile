@@ -1,8 +1,9 @@
 # Everything a checkout can do. Each target sets up what it needs and says what is missing.
 SHELL := /bin/sh
 BIN := .venv/bin
+RESULTS := --junitxml=.cache/results
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults judges fuzz determinism lint up down clean
+.PHONY: help setup demo test faults judges fuzz determinism conformance lint up down clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -16,14 +17,14 @@ demo: ## Run the whole pipeline once on the bundled data and prove the result
 	@$(BIN)/bkdms demo
 
 test: setup lint ## Lint, types, import contracts, all tests on a real Kafka and Redis
-	$(BIN)/pytest -n auto tests/unit tests/property
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest -n auto $(RESULTS)/pure.xml tests/unit tests/property
+	$(BIN)/pytest $(RESULTS)/real.xml tests/integration
 
 faults: setup ## Kill every part in whole runs: nothing may be lost, doubled, altered or leaked
-	$(BIN)/pytest -m faults tests
+	$(BIN)/pytest -m faults $(RESULTS)/faults.xml tests
 
 judges: setup ## Let programs of others, built with Go, judge what we export
-	$(BIN)/pytest -m judges tests/judges
+	$(BIN)/pytest -m judges $(RESULTS)/judges.xml tests/judges
 
 fuzz: setup ## Try all readers on damaged and made-up bytes, guided by coverage, for some minutes
 	$(BIN)/python -m tests.fuzz --seconds 8
@@ -34,6 +35,9 @@ determinism: setup ## Derive the same bytes under a newer Python, other hash see
 	.venv-newer/bin/pytest -p no:cacheprovider tests/unit/test_core_*.py tests/unit/test_*vectors.py tests/property/test_core_*.py
 	$(BIN)/pytest --hypothesis-profile=thorough --timeout=3600 \
 		tests/property/test_node_faults.py tests/property/test_consumer_faults.py
+
+conformance: setup ## Write docs/conformance.md with the last results of test, faults and judges
+	$(BIN)/python -m ops.conformance
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,7 +1,6 @@
 """The documentation names files, commands, settings, metrics and codes that exist, and none is left out."""
 
 import ast
-import csv
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,6 +13,8 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from ops.conformance import __main__ as conformance
+from ops.conformance.results import read_results
 from pipeline.apps.cli.root import app
 from pipeline.config import Settings
 from pipeline.core.outcome import Outcome
@@ -185,16 +186,9 @@ def test_every_outcome_has_its_number() -> None:
     assert [str(o.value) for o in Outcome if f"{o.value} {o.label}" not in " ".join(text.split())] == []
 
 
-def test_every_requirement_has_a_state_and_what_is_supported_a_test() -> None:
-    with (ROOT / "docs" / "requirements.csv").open(encoding="utf-8", newline="") as file:
-        required = {row["id"] for row in csv.DictReader(file)}
-    text = (ROOT / "docs" / "conformance.md").read_text("utf-8")
-    rows = [line.strip("|").split("|") for line in text.splitlines() if re.match(r"\| [AB]-\d+ ", line)]
-    states = {row[0].strip(): row[4].strip(" *") for row in rows}
-    assert len(rows) == len(required)
-    assert states.keys() == required
-    assert set(states.values()) <= {"supported", "partly", "not yet"}
-    assert [row[0] for row in rows if "supported" in row[4] and "`tests/" not in row[6]] == []
+def test_the_conformance_page_is_what_its_program_makes_of_claims_and_results() -> None:
+    made = conformance.text(conformance.claims(), read_results(conformance.RESULTS.read_text("utf-8")))
+    assert conformance.PAGE.read_text("utf-8") == made, "run make conformance"
 
 
 def test_every_decision_is_in_the_index() -> None:
