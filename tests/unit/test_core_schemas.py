@@ -29,7 +29,7 @@ PUBLISHED = {
     "Cosignature": (10, "13a321e8011febf25dc83ef696df991710ad416f0f300ac11cf0b4d9e4c7ac3d"),
     "SiteRegistration": (11, "f642d1826f7fd511907e45215260d161c10d393a08ec6d77907be622dae3e69c"),
     "Observations": (12, "8e57354f9060d2b2164474a08ee7688707805bb500de3aebeb03252db70f8713"),
-    "Assessment": (13, "8febe66789c8a0a9ec7bbe5dd0a59d6a94ded57c20703b1ed88096df43ba3a06"),
+    "Assessment": (13, "4faa9f565cb7dc0cea4db913669a2cafefcf3f30e7154cc9d7e503100d518ad7"),
     "Contract": (14, "6e8a9060e5dc159ffacb843c0347c1899ab29a45883f90d4cb4872704a7d5112"),
     "Enrol": (15, "32fe3ad81defbe0f4842f1c7f15ead708ceba91b61e81cfbce418f501a057a92"),
     "Revoke": (16, "050c4c73515dbe78d737df58b58d94da7ef5514fc7ee70d7066a9174ca028863"),
