@@ -1,8 +1,9 @@
 """Topics and rights on a running Kafka, made to agree with the tables. Calling it again changes nothing."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -101,6 +102,15 @@ class KafkaAdmin:
             for deployment in deployments
             for binding in bindings_of(principal, deployment)
         }
+        self.add(bindings)
+
+    def add(self, bindings: Collection[AclBinding]) -> None:
+        """Grant or deny what these bindings say; those that are there already stay.
+
+        Raises:
+            TransientError: Kafka did not answer in time.
+            ConfigError: Kafka refuses a binding.
+        """
         if bindings:
             ordered = list(bindings)
             for start in range(0, len(ordered), BINDINGS_PER_REQUEST):
@@ -108,14 +118,36 @@ class KafkaAdmin:
                 done = self._client.create_acls(part, request_timeout=REQUEST_TIMEOUT_S)
                 _wait_all({str(binding): future for binding, future in done.items()})
             # The controller answers before the broker has heard of it.
-            _until(lambda: bindings <= self._bindings(), "rights")
+            _until(lambda: set(bindings) <= self._bindings(), "rights")
 
-    def _bindings(self) -> set[AclBinding]:
+    def bindings(self, kafka_principal: str | None = None) -> set[AclBinding]:
+        """Return what is granted to and denied to one principal (``User:role:name``), or to all.
+
+        Raises:
+            TransientError: Kafka did not answer in time.
+        """
+        with _answered("rights"):
+            return self._bindings(kafka_principal)
+
+    def remove(self, bindings: Collection[AclBinding]) -> None:
+        """Take these bindings away, where they are.
+
+        Raises:
+            TransientError: Kafka did not answer in time.
+            ConfigError: Kafka refuses.
+        """
+        if bindings:
+            filters = [_filter_of(binding) for binding in bindings]
+            done = self._client.delete_acls(filters, request_timeout=REQUEST_TIMEOUT_S)
+            _wait_all({str(item): future for item, future in done.items()})
+            _until(lambda: not set(bindings) & self._bindings(), "rights")
+
+    def _bindings(self, kafka_principal: str | None = None) -> set[AclBinding]:
         everything = AclBindingFilter(
             ResourceType.ANY,
             None,  # type: ignore[arg-type]  # here and below None means any; the type hints forgot it
             ResourcePatternType.ANY,
-            None,  # type: ignore[arg-type]
+            kafka_principal,  # type: ignore[arg-type]
             None,  # type: ignore[arg-type]
             AclOperation.ANY,
             AclPermissionType.ANY,
@@ -153,6 +185,27 @@ def bindings_of(principal: Principal, topics: Topics) -> tuple[AclBinding, ...]:
         for grant in grants(principal.role, topics)
         for operation in grant.operations
     )
+
+
+def _filter_of(binding: AclBinding) -> AclBindingFilter:
+    return AclBindingFilter(
+        binding.restype,
+        binding.name,
+        binding.resource_pattern_type,
+        binding.principal,
+        binding.host,
+        binding.operation,
+        binding.permission_type,
+    )
+
+
+@contextmanager
+def _answered(what: str) -> Iterator[None]:
+    """Turn Kafka's silence into a passing fault."""
+    try:
+        yield
+    except (TimeoutError, KafkaException) as error:
+        raise TransientError(f"Kafka did not answer about {what}: {error}") from error
 
 
 def _until(is_so: Callable[[], bool], what: str) -> None:

@@ -30,6 +30,8 @@ class Role(StrEnum):
     API = "api"
     REGISTRAR = "registrar"
     AUDITOR = "auditor"
+    # A consumer beside the platform: what it may read is granted to its name alone, not to the role.
+    CLIENT = "client"
     # Asks programs for their metrics; it has no rights in Kafka or anywhere else.
     MONITOR = "monitor"
 

@@ -75,7 +75,7 @@ def issue(
     Example: bkdms pki issue analyst maria -o maria
     """
     principal = _principal(role, name)
-    _demand_room(output, renew)
+    demand_room(output, renew)
     made = _issue(data_dir or default_data_dir(), principal, output)
     if json:
         emit_json({"principal": made.principal, "expires": made.expires, **made.tables()})
@@ -93,7 +93,7 @@ def _principal(role: str, name: str) -> Principal:
         raise ConfigError(str(error)) from None
 
 
-def _demand_room(folder: Path, renew: bool) -> None:
+def demand_room(folder: Path, renew: bool) -> None:
     """Refuse a folder that others can look into, or whose key would be lost."""
     try:
         if folder.exists() and folder.stat().st_mode & _OPEN_TO_OTHERS:
@@ -106,7 +106,7 @@ def _demand_room(folder: Path, renew: bool) -> None:
 
 
 def _issue(data_dir: Path, principal: Principal, output: Path) -> Issued:
-    settings = _running_settings(data_dir)
+    settings = running_settings(data_dir)
     bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
     authority = Authority.load(data_dir / "tls")
     admin = KafkaAdmin(bootstrap, authority.issued(certificate_folder(data_dir, ADMIN)))
@@ -128,7 +128,7 @@ def _issue(data_dir: Path, principal: Principal, output: Path) -> Issued:
     )
 
 
-def _running_settings(data_dir: Path) -> Settings:
+def running_settings(data_dir: Path) -> Settings:
     """Return the settings that ``bkdms up`` wrote for a person on this machine."""
     file = data_dir / SETTINGS_NAME
     if holder(data_dir) is None or not file.exists():

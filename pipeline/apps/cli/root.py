@@ -32,6 +32,7 @@ COMMANDS = {
     "registrar": LazyEntry(f"{_HERE}.authority", "Decide which sites may send what: approve, revoke, grant."),
     "pki": LazyEntry(f"{_HERE}.pki", "Issue transport certificates for more programs."),
     "provision": LazyEntry(f"{_HERE}.provision", "Make ready for machines, servers or containers of your own."),
+    "attach": LazyEntry(f"{_HERE}.attach", "Let a consumer read topics: certificate, rights, settings."),
     "site": LazyEntry(f"{_HERE}.site", "At a sampling site: ask for access, collect and send.", "site"),
     "worker": LazyEntry(f"{_HERE}.worker", "Run one stream worker: validate, account, platform, export."),
     "serve": LazyEntry(f"{_HERE}.serve", "Serve the HTTP API: site heads, traces, schemas, metrics."),
