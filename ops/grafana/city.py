@@ -8,7 +8,7 @@ from ops.grafana.panels import Bounds, Look, bars, rows, series, sql, sql_series
 
 _CITY = "country = ${country:sqlstring} AND city = ${city:sqlstring}"
 _HERE = f"{_CITY} AND site_id IN (${{site:sqlstring}}) AND indicator = ${{indicator:sqlstring}}"
-_WHEN = "time_ms BETWEEN $__from AND $__to"
+_WHEN = "$__timeFilter(observed_at)"
 _ASSESSED = f"{_CITY} AND $__timeFilter(window_start)"
 _QUALITY = """CASE quality WHEN 1 THEN 'accurate measurement' WHEN 2 THEN 'survey, extrapolated'
     WHEN 3 THEN 'higher level, extrapolated' WHEN 4 THEN 'assumption or estimate'
@@ -116,7 +116,7 @@ _ANALYSIS = Part(
             Look(width=12, lowest=None, is_points=True),
             sql_series(
                 f"""SELECT window_start AS "time",
-                    concat_ws(' ', formula, "window", nullif(site_id, ''), nullif(data_point, ''), unit) AS "metric",
+                    concat_ws(' ', formula, period, nullif(site_id, ''), nullif(data_point, ''), unit) AS "metric",
                     value
                 FROM v_assessments
                 WHERE {_ASSESSED} AND indicator = ${{indicator:sqlstring}} AND kind = 'value' ORDER BY 1, 2"""
@@ -129,7 +129,7 @@ _ANALYSIS = Part(
             sql_series(
                 f"""SELECT window_start AS "time", kind AS "metric", avg(value) AS "value"
                 FROM v_assessments
-                WHERE {_ASSESSED} AND indicator = ${{indicator:sqlstring}} AND "window" = 'day' AND unit = 'P1'
+                WHERE {_ASSESSED} AND indicator = ${{indicator:sqlstring}} AND period = 'day' AND unit = 'P1'
                     AND kind IN ('completeness', 'timeliness', 'validity', 'plausibility', 'traceability')
                 GROUP BY 1, 2 ORDER BY 1, 2"""
             ),
@@ -159,7 +159,7 @@ _ANALYSIS = Part(
             "reported, below a limit.",
             Look(unit="none", width=24),
             sql(
-                f"""SELECT window_start, "window", indicator, data_point, site_id AS "site", kind, formula, finding,
+                f"""SELECT window_start, period, indicator, data_point, site_id AS "site", kind, formula, finding,
                     exact AS "figure", unit, tracing_count AS "packets"
                 FROM v_assessments WHERE {_ASSESSED} AND finding <> ''
                 ORDER BY window_start DESC, indicator, site_id, kind, formula LIMIT 100"""

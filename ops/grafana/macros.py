@@ -37,8 +37,6 @@ def statement(text: str, shown: Shown) -> str:
     )
     between = f"BETWEEN '{_instant(shown.start)}' AND '{_instant(shown.end)}'"
     text = _FILTER.sub(rf"\1 {between}", text)
-    text = re.sub(r"\$__from\b", str(_epoch_ms(shown.start)), text)
-    text = re.sub(r"\$__to\b", str(_epoch_ms(shown.end)), text)
     return _filled(_LIST.sub(lambda found: _quoted(found[1], shown), text))
 
 
@@ -57,10 +55,6 @@ def expression(text: str, shown: Shown) -> str:
 
 def _instant(time: datetime) -> str:
     return time.isoformat().replace("+00:00", "Z")
-
-
-def _epoch_ms(time: datetime) -> int:
-    return round(time.timestamp() * 1000)
 
 
 def _quoted(name: str, shown: Shown) -> str:

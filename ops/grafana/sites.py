@@ -118,7 +118,7 @@ _STORED = Part(
             ),
             sql_series(
                 f"""SELECT window_start AS "time", site_id AS "metric", avg(value) AS "value" FROM v_assessments
-                WHERE {_ASSESSED} AND kind = 'availability' AND "window" = 'day' AND site_id <> ''
+                WHERE {_ASSESSED} AND kind = 'availability' AND period = 'day' AND site_id <> ''
                 GROUP BY 1, 2 ORDER BY 1, 2"""
             ),
         ),
@@ -130,7 +130,7 @@ _STORED = Part(
             ),
             sql_series(
                 f"""SELECT window_start AS "time", site_id AS "metric", avg(value) AS "value" FROM v_assessments
-                WHERE {_ASSESSED} AND kind = 'completeness' AND "window" = 'day' AND site_id <> ''
+                WHERE {_ASSESSED} AND kind = 'completeness' AND period = 'day' AND site_id <> ''
                 GROUP BY 1, 2 ORDER BY 1, 2"""
             ),
         ),
@@ -142,7 +142,7 @@ _STORED = Part(
             ),
             sql_series(
                 f"""SELECT window_start AS "time", site_id AS "metric", avg(value) AS "value" FROM v_assessments
-                WHERE {_ASSESSED} AND kind = 'timeliness' AND "window" = 'day' AND site_id <> ''
+                WHERE {_ASSESSED} AND kind = 'timeliness' AND period = 'day' AND site_id <> ''
                 GROUP BY 1, 2 ORDER BY 1, 2"""
             ),
         ),

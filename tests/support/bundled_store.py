@@ -23,7 +23,7 @@ _OLDEST_MS = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
 @dataclass
 class BundledChain:
-    """Blocks with the first ``records`` of every bundled site; one packet of another site stays unopened."""
+    """Blocks with the first ``records`` of every bundled site; another site's packet stays unopened, one site is silent."""
 
     records: int = 600
 
@@ -37,7 +37,7 @@ class BundledChain:
         self.keys = {site.platform_key.public.fingerprint: site.platform_key for _, site in pairs}
         for sample, site in pairs:
             self.chain.block(*self._admission(site, sample))
-        self.chain.enrol(self._stranger)
+        self.chain.enrol(self._stranger, self.chain.world.site(91))
         self.chain.packets(self._stranger.packet([1]))
         for sample, site in pairs:
             found = sample.source().read(START, self.records).records
