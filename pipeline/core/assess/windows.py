@@ -38,6 +38,15 @@ def window_of(period: Period, time_ms: int, zone: tzinfo) -> Window:
     """
     if not is_datable(time_ms):
         raise ValueError(f"{time_ms} ms is before 1970 or after the year 8999")
+    return _window_of(period, time_ms, zone)
+
+
+def next_window(window: Window, zone: tzinfo) -> Window:
+    """Return the window that follows, of the same period; a date that a zone left out has none."""
+    return _window_of(window.period, window.end, zone)
+
+
+def _window_of(period: Period, time_ms: int, zone: tzinfo) -> Window:
     if period is Period.HOUR:
         start = time_ms - time_ms % HOUR_MS
         return Window(period, start, start + HOUR_MS)
@@ -47,11 +56,6 @@ def window_of(period: Period, time_ms: int, zone: tzinfo) -> Window:
     if time_ms < window.start:
         return _calendar_window(period, _first_day(period, first - timedelta(days=1)), zone)
     return next_window(window, zone) if time_ms >= window.end else window
-
-
-def next_window(window: Window, zone: tzinfo) -> Window:
-    """Return the window that follows, of the same period; a date that a zone left out has none."""
-    return window_of(window.period, window.end, zone)
 
 
 @lru_cache(maxsize=_CACHED_WINDOWS)
@@ -115,7 +119,7 @@ class Slots:
 
 
 def _starts(period: Period, window: Window, zone: tzinfo) -> Iterator[int]:
-    step = window_of(period, window.start, zone)
+    step = _window_of(period, window.start, zone)
     while step.start < window.end:
         if step.start >= window.start:
             yield step.start
