@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pipeline.core.assess.cells import touched
+from pipeline.core.assess.cells import by_cell
 from pipeline.core.assess.city import checks, city_figures, city_values, judged
 from pipeline.core.assess.figures import Maker, availability_figures, series_figures
 from pipeline.core.assess.model import Assessment, Cell, Observed, Series
@@ -76,16 +76,11 @@ def assess_rows(plan: Plan, chain_id: str, rows: Iterable[Observed]) -> tuple[As
 
     The figures are right where the rows are all rows of those cells.
     """
-    held = list(rows)
-    by_city: dict[tuple[str, str], list[Observed]] = {}
-    for row in held:
-        by_city.setdefault((row.country, row.city), []).append(row)
     figures: list[Assessment] = []
-    for cell in touched(plan, held):
+    for cell, held in by_cell(plan, rows).items():
         groups: dict[Series, list[Observed]] = {}
-        for row in by_city[cell.country, cell.city]:
-            if cell.window.start <= row.time_ms < cell.window.end:
-                groups.setdefault(row.series, []).append(row)
+        for row in held:
+            groups.setdefault(row.series, []).append(row)
         figures += assess_cell(plan, chain_id, cell, groups.values())
     return tuple(sorted(figures, key=lambda figure: figure.key))
 
