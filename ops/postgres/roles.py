@@ -89,6 +89,10 @@ def _make_role(connection: psycopg.Connection, role: DatabaseRole) -> None:
             "CONNECTION LIMIT {}"
         ).format(name, sql.Literal(CONNECTION_LIMITS[role]))
     )
+    connection.execute(sql.SQL("ALTER ROLE {} RESET ALL").format(name))
+    held = "SELECT roleid::regrole::text FROM pg_auth_members WHERE member = %s::regrole"
+    for (group,) in connection.execute(held, (role.value,)).fetchall():
+        connection.execute(sql.SQL("REVOKE {} FROM {}").format(sql.Identifier(group), name))
     if role is not DatabaseRole.PLATFORM and role is not DatabaseRole.ASSESS:
         connection.execute(sql.SQL("ALTER ROLE {} SET default_transaction_read_only = on").format(name))
 
@@ -116,7 +120,9 @@ def _close_schema(connection: psycopg.Connection) -> None:
     )
     connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM PUBLIC").format(schema))
     for role in TABLE_RIGHTS:
-        connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, sql.Identifier(role)))
+        who = sql.Identifier(role)
+        connection.execute(sql.SQL("REVOKE ALL ON SCHEMA {} FROM {}").format(schema, who))
+        connection.execute(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, who))
 
 
 def _close_functions(connection: psycopg.Connection) -> None:
