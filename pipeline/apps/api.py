@@ -1,6 +1,7 @@
-"""HTTP API: site heads and proofs, traces, the chain's head, schemas, health, metrics. No plain value passes here.
+"""HTTP API: site heads and proofs, traces, the chain's head, assessments, schemas, health, metrics.
 
-Owns paths, parameters and errors; what is served comes from a view that verified every block itself.
+Owns paths, parameters and errors; what is served of the ledger comes from a view that verified every block itself,
+and is free of plain values. Assessments come from the platform's store, for clients whose role may read them.
 """
 
 import asyncio
@@ -17,6 +18,8 @@ from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
 
+from pipeline.apps.api_errors import BAD_REQUEST, NOT_FOUND, ApiError, refuse_other_parameters
+from pipeline.apps.assessment_routes import AssessmentPages, assessment_router
 from pipeline.apps.schema_routes import RegistryError, schema_router
 from pipeline.apps.tile_routes import tile_router
 from pipeline.core.errors import BkdmsError, ConflictError, IntegrityError, TransientError
@@ -34,8 +37,6 @@ from pipeline.telemetry import api_metrics as metrics
 from pipeline.telemetry.logs import logger
 from pipeline.telemetry.metrics import WORKER_READY, show_zeros
 
-_BAD_REQUEST: Final = 400
-_NOT_FOUND: Final = 404
 _INTERNAL: Final = 500
 _AWAY: Final = 503
 _RETRY_AFTER_S: Final = 1
@@ -43,19 +44,11 @@ _RETRY_AFTER_S: Final = 1
 _log = logger(__name__)
 
 
-class ApiError(HTTPException):
-    """A refusal with a stable code and a message for people."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(status, message)
-        self.code = code
-
-
 @dataclass(slots=True)
 class ApiParts:
     """What the API is made of. ``follower`` fills ``view``; ``blocks`` has a reader of its own.
 
-    ``tiles`` is the exporter's folder, where one is to be served.
+    ``tiles`` is the exporter's folder, where one is to be served; ``assessments`` reads those of the store.
     """
 
     genesis: Genesis
@@ -64,6 +57,7 @@ class ApiParts:
     follower: Follower
     blocks: BlockSource
     tiles: Path | None = None
+    assessments: AssessmentPages | None = None
     halted: IntegrityError | None = None
     is_ready: bool = False
 
@@ -100,6 +94,8 @@ def create_api(parts: ApiParts) -> FastAPI:
     _answer_errors(app)
     app.include_router(_ledger_router(parts))
     app.include_router(schema_router(parts.topics))
+    if parts.assessments is not None:
+        app.include_router(assessment_router(parts.assessments))
     if parts.tiles is not None:
         app.include_router(tile_router(parts.tiles))
     app.include_router(_health_router(parts))
@@ -137,24 +133,24 @@ def _ledger_router(parts: ApiParts) -> APIRouter:
         packet: Annotated[bool, Query(description="put the bytes of the site's last packet in")] = False,
     ) -> dict[str, Any]:
         """The site's last committed packet, or its enrolment, with proof."""
-        _only(request, "packet")
+        refuse_other_parameters(request, "packet")
         document = await _head(parts, _site_name(country, city, site_id), with_packet=packet)
         return document.as_json()
 
     @router.get("/trace/{code}")
     async def trace(request: Request, code: str) -> dict[str, Any]:
         """Where a packet is and that it is there, by its tracing code."""
-        _only(request)
+        refuse_other_parameters(request)
         found = await trace_in_ledger(code, chain, parts.view, parts.blocks)
         if isinstance(found, TraceProblem):
-            status = _BAD_REQUEST if found is TraceProblem.MISTYPED else _NOT_FOUND
+            status = BAD_REQUEST if found is TraceProblem.MISTYPED else NOT_FOUND
             raise ApiError(status, found.value, found.advice)
         return found
 
     @router.get("/chain")
     async def chain_head(request: Request) -> dict[str, Any]:
         """The end of the chain, with its certificate."""
-        _only(request)
+        refuse_other_parameters(request)
         last = await in_thread(lambda: _last_block(parts))
         return _chain_document(parts.genesis, last)
 
@@ -192,7 +188,7 @@ async def _head(parts: ApiParts, name: SiteName, *, with_packet: bool) -> SiteHe
 
     found = await in_thread(look_up)
     if found is None:
-        raise ApiError(_NOT_FOUND, "unknown_site", f"the ledger has no enrolment of {name} (yet)")
+        raise ApiError(NOT_FOUND, "unknown_site", f"the ledger has no enrolment of {name} (yet)")
     document, info = found
     if not with_packet or document.sequence == 0:
         return document
@@ -204,21 +200,14 @@ def _site_name(country: str, city: str, site_id: str) -> SiteName:
     try:
         name = SiteName(country, city, parse_site_id(site_id))
     except ValueError:
-        raise ApiError(_BAD_REQUEST, "site_id", "site_id must be an IPv4 or IPv6 address") from None
+        raise ApiError(BAD_REQUEST, "site_id", "site_id must be an IPv4 or IPv6 address") from None
     if not is_site_name(name):
         raise ApiError(
-            _BAD_REQUEST,
+            BAD_REQUEST,
             "site",
             "country must be two capital letters, city 1 to 64 characters without spaces",
         )
     return name
-
-
-def _only(request: Request, *names: str) -> None:
-    """Refuse query parameters that the path has not got."""
-    unknown = sorted(set(request.query_params) - set(names))
-    if unknown:
-        raise ApiError(_BAD_REQUEST, "parameter", f"there is no parameter {unknown[0][:64]!r}")
 
 
 def _health_router(parts: ApiParts) -> APIRouter:
@@ -263,7 +252,7 @@ def _answer_errors(app: FastAPI) -> None:
     async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         message = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-        return JSONResponse({"error": "parameter", "message": message}, _BAD_REQUEST)
+        return JSONResponse({"error": "parameter", "message": message}, BAD_REQUEST)
 
     async def away(_request: Request, error: Exception) -> JSONResponse:
         body = {"error": getattr(error, "code", "transient"), "message": "not available right now; ask again"}

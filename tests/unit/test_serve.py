@@ -20,6 +20,7 @@ from ops.tls.authority import Authority
 from ops.tls.principal import Principal, Role
 from pipeline.adapters.tls import TlsFiles, client_context
 from pipeline.apps.cli.serve import serve_app, server_tls
+from pipeline.apps.client_identity import IdentifyingProtocol
 from pipeline.config import ApiSettings
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import site_id_text
@@ -43,7 +44,14 @@ def served(case: ApiCase, context: ssl.SSLContext | None = None) -> Iterator[int
     port = free_port()
     tls = None if context is None else (lambda _config, _default: context)
     server = uvicorn.Server(
-        uvicorn.Config(case.app, port=port, log_config=None, ssl_context_factory=tls, lifespan="on")
+        uvicorn.Config(
+            case.app,
+            port=port,
+            http=IdentifyingProtocol,
+            log_config=None,
+            ssl_context_factory=tls,
+            lifespan="on",
+        )
     )
     thread = threading.Thread(target=server.run)
     thread.start()

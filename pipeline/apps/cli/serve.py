@@ -15,11 +15,13 @@ import uvicorn
 from fastapi import FastAPI
 
 from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
+from pipeline.adapters.sql.assess_reader import AssessmentReader
 from pipeline.adapters.sql.view import SqlLedgerView
 from pipeline.adapters.tls import server_context
 from pipeline.apps.api import ApiParts, alarm, create_api
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.client_identity import IdentifyingProtocol
 from pipeline.apps.observed import observe
 from pipeline.config import ApiSettings, Settings, required
 from pipeline.core.avro import require_compiled_reader
@@ -52,7 +54,8 @@ def api_parts(settings: Settings) -> ApiParts:
         alarm=alarm,
     )
     blocks = BlockSource(KafkaPartitionReader(connection, topics.blocks, genesis.partition))
-    return ApiParts(genesis, topics, view, follower, blocks, settings.export.folder)
+    assessments = AssessmentReader(settings.store.url)
+    return ApiParts(genesis, topics, view, follower, blocks, settings.export.folder, assessments)
 
 
 def server_tls(settings: ApiSettings) -> ssl.SSLContext | None:
@@ -116,6 +119,7 @@ def serve_app(app: FastAPI, host: str, port: int, context: ssl.SSLContext | None
             app,
             host=host,
             port=port,
+            http=IdentifyingProtocol,
             ssl_context_factory=None if context is None else (lambda _config, _default: context),
             log_config=None,
             access_log=False,
@@ -140,10 +144,11 @@ def serve(
     *,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
-    """Serve site heads with proofs, traces, the chain's head, Avro schemas, health and metrics over HTTP.
+    """Serve site heads with proofs, traces, the chain's head, assessments, Avro schemas, health and metrics over HTTP.
 
     Listens on api.host and api.port, with TLS where api.certificate and api.key are set, and demands client
-    certificates where api.ca is set. Verifies every block itself; holds no key and no plain value.
+    certificates where api.ca is set. Verifies every block itself and holds no key. Assessments, read from store.url,
+    are for clients with a certificate of role analyst, platform, registrar or assess.
 
     Example: bkdms --config api.toml serve
     """

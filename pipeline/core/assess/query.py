@@ -1,0 +1,83 @@
+"""Asking for stored assessments: filters, order and place in a list of them."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pipeline.core.assess.model import Assessment
+
+ORDER: Final = (
+    "window_start",
+    "country",
+    "city",
+    "indicator",
+    "site_id",
+    "data_point",
+    "kind",
+    "formula",
+    "window_end",
+)
+"""Columns of the key in the order of lists: oldest first."""
+Place = tuple[Any, ...]
+"""Where a list stopped: the last item's values of ``ORDER``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which assessments are wanted: equal to what is given, windows that begin in ``from_ms`` … ``to_ms``, exclusive.
+
+    A ``site_id`` or ``indicator`` that is empty asks for a city's own figures; None asks for all.
+    """
+
+    country: str | None = None
+    city: str | None = None
+    site_id: str | None = None
+    indicator: str | None = None
+    kind: str | None = None
+    window: str | None = None
+    from_ms: int | None = None
+    to_ms: int | None = None
+
+    def equal(self) -> dict[str, str]:
+        """Return the columns that have to have a certain value."""
+        names = ("country", "city", "site_id", "indicator", "kind", "window")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    def includes(self, item: Assessment) -> bool:
+        """Tell whether an assessment is wanted."""
+        values = {
+            "country": item.country,
+            "city": item.city,
+            "site_id": item.site_id,
+            "indicator": item.indicator,
+            "kind": item.kind.value,
+            "window": item.window.period.value,
+        }
+        start = item.window.start
+        return (
+            all(values[name] == value for name, value in self.equal().items())
+            and (self.from_ms is None or start >= self.from_ms)
+            and (self.to_ms is None or start < self.to_ms)
+        )
+
+
+def place_of(item: Assessment) -> Place:
+    """Return an assessment's place in lists."""
+    return (
+        item.window.start,
+        item.country,
+        item.city,
+        item.indicator,
+        item.site_id,
+        item.data_point,
+        item.kind.value,
+        item.formula,
+        item.window.end,
+    )
+
+
+def is_place(value: tuple[Any, ...]) -> bool:
+    """Tell whether values have the form of a place."""
+    return len(value) == len(ORDER) and all(
+        type(item) is (int if name.startswith("window_") else str)
+        for name, item in zip(ORDER, value, strict=True)
+    )
