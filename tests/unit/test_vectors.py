@@ -7,6 +7,7 @@ import pytest
 
 from tests.determinism import derive
 from tests.vectors import (
+    generate_assessments,
     generate_certificate,
     generate_core,
     generate_documents,
@@ -22,6 +23,7 @@ from tests.vectors import (
 from tests.vectors.core_world import FOLDER
 
 GENERATORS = (
+    generate_assessments,
     generate_certificate,
     generate_core,
     generate_documents,

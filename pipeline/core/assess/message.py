@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from decimal import Decimal
+from fractions import Fraction
 from hashlib import sha256
 from typing import Any, Final
 
 from pipeline.core import avro
 from pipeline.core.assess.model import MAX_TRACING_CODES, Assessment, Finding, Kind, Period, Traces, Window
-from pipeline.core.assess.nano import nano_of_text
+from pipeline.core.assess.nano import NANO, decimal_of, nano_of_text
 from schemas import schema
 
 ASSESSMENT: Final = schema("Assessment")
@@ -101,9 +102,12 @@ def assessment_of(fields: dict[str, Any]) -> Assessment:
 
 
 def is_consistent(assessment: Assessment) -> bool:
-    """Tell whether an assessment's parts fit each other: window, counts, and the listed tracing codes their digest."""
+    """Tell whether an assessment's parts fit each other, and whether its value is in its one form."""
     traces = assessment.traces
-    if assessment.window.start >= assessment.window.end or nano_of_text(assessment.exact) is None:
+    nano = nano_of_text(assessment.exact)
+    if assessment.window.start >= assessment.window.end or nano is None:
+        return False
+    if assessment.exact != f"{decimal_of(Fraction(nano, NANO)):f}":
         return False
     if not 0 <= assessment.achieved <= assessment.possible:
         return False
