@@ -9,10 +9,12 @@ import os
 import pwd
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
 
+import psutil
 import psycopg
 
 from ops.child import ChildSpec, RunAs, launched
@@ -28,6 +30,9 @@ FIRST_DATABASE = "postgres"
 INITDB_TIMEOUT_S = 120
 PROBE_TIMEOUT_S = 2
 READY_TIMEOUT_S = 60.0
+# Sessions of a server that was killed end by themselves, in a moment.
+PATIENCE_S = 5.0
+POLL_S = 0.05
 _GROUP_FILE_MODE = 0o640
 _GROUP_FOLDER_MODE = 0o750
 
@@ -87,6 +92,7 @@ def prepare(where: PostgresPlace, server: CertificateFiles, *, is_short_lived: b
             f"{held}, or move the folder away and let the platform worker fill a new store from the blocks",
             code="postgres_files",
         )
+    _forget_ended(where.folder / "data")
 
 
 def child(
@@ -192,6 +198,24 @@ def _make_files(where: PostgresPlace, *, is_short_lived: bool) -> None:
     if made.returncode != 0:
         words = (made.stderr.strip().splitlines() or ["it said nothing"])[-1]
         raise ConfigError(f"initdb could not make {data}: {words}", code="postgres_files")
+
+
+def _forget_ended(data: Path) -> None:
+    """Remove the note of a server that was killed and is gone.
+
+    PostgreSQL itself would take a dead process that nobody has waited for, or another with the same number, for it.
+    A server that lives keeps its note, and the one that is started refuses.
+    """
+    note = data / "postmaster.pid"
+    deadline = time.monotonic() + PATIENCE_S
+    while note.exists():
+        # Every process of a server works in its data folder.
+        if not any(str(data) == process.info["cwd"] for process in psutil.process_iter(["cwd"])):
+            note.unlink(missing_ok=True)
+        elif time.monotonic() > deadline:
+            return
+        else:
+            time.sleep(POLL_S)
 
 
 def _folder(where: PostgresPlace, folder: Path) -> None:
