@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 
 from ops.child import Child, ChildSpec, ChildState, ChildStatus
 from ops.files import private_folder, write_private
+from ops.log_files import rotate
 from pipeline.core.errors import ConfigError, TransientError
 
 TICK_S = 0.1
 PROBE_PAUSE_S = 0.05
 FIRST_BACK_OFF_S = 0.5
 LONGEST_BACK_OFF_S = 30.0
+LOOK_AT_LOGS_S = 10.0
 # A child that lived this long begins again with the shortest back-off.
 STEADY_S = 60.0
 STATE_FILE = "children.json"
@@ -139,12 +141,16 @@ class Supervisor:
         return future.result()
 
     def _loop(self) -> None:
-        next_watch = 0.0
+        next_watch, next_look = 0.0, 0.0
         while True:
             # By the clock, since callers that ask often would keep the queue from ever being empty.
             if time.monotonic() >= next_watch:
                 self._watch()
                 next_watch = time.monotonic() + TICK_S
+            if time.monotonic() >= next_look:
+                for child in self._children.values():
+                    rotate(child.spec.log_file)
+                next_look = time.monotonic() + LOOK_AT_LOGS_S
             try:
                 work = self._jobs.get(timeout=TICK_S)
             except queue.Empty:

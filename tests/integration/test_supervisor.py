@@ -160,3 +160,15 @@ def is_alive(pid: int) -> bool:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
+
+
+def test_a_log_does_not_grow_for_ever(
+    supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor moves a long log aside while its writer goes on."""
+    monkeypatch.setattr("ops.supervisor.LOOK_AT_LOGS_S", 0.1)
+    talker = "import time\nwhile True: print('awake', 'x' * 1_000_000, flush=True); time.sleep(0.01)"
+    supervisor.start(spec(tmp_path, argv=(sys.executable, "-c", talker)))
+    old = tmp_path / "sleeper.log.1"
+    until(old.exists)
+    assert only(supervisor).state is ChildState.RUNNING
