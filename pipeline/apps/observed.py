@@ -74,6 +74,8 @@ def _folders(program: str, settings: Settings) -> Iterator[tuple[str, Path]]:
     yield "data", settings.data_dir.absolute()
     if program == "site":
         yield "spool", settings.site.spool.absolute().parent
+    if program == "parquet" and settings.parquet.folder is not None:
+        yield "parquet", settings.parquet.folder.absolute()
     if program == "export" and settings.export.folder is not None:
         yield "export", settings.export.folder.absolute()
 

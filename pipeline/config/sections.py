@@ -162,6 +162,16 @@ class ExportSettings(Section):
     )
 
 
+class ParquetSettings(Section):
+    """The Parquet sink."""
+
+    folder: FilePath | None = Field(None, description="folder of the Parquet files")
+    flush_rows: int = Field(50_000, ge=1, le=1_000_000, description="values at which files are written")
+    flush_ms: int = Field(
+        60_000, ge=100, description="milliseconds after which values are written to files, however few"
+    )
+
+
 class SiteSettings(Section):
     """One sampling site."""
 

@@ -15,6 +15,7 @@ from pipeline.config.sections import (
     FilePath,
     KafkaSettings,
     NodeSettings,
+    ParquetSettings,
     PlatformSettings,
     RedisSettings,
     RegistrarSettings,
@@ -49,6 +50,7 @@ class Settings(BaseSettings):
     platform: PlatformSettings
     assess: AssessSettings
     export: ExportSettings
+    parquet: ParquetSettings
     site: SiteSettings
     registrar: RegistrarSettings
     worker: WorkerSettings
@@ -78,6 +80,7 @@ class Settings(BaseSettings):
             "node": {},
             "worker": {},
             "assess": {},
+            "parquet": {},
             "store": {"url": f"sqlite:///{data_dir / 'platform' / 'store.sqlite'}"},
             "platform": {"keys_dir": data_dir / "platform" / "keys"},
             "export": {"key": data_dir / "chain" / "keys" / "log.json"},

@@ -90,8 +90,17 @@ class FaultyDisk:
         def act() -> None:
             before = target.read_bytes() if target.exists() else None
             is_durable = _version(Path(source).stat()) in self._synced
+            moved = Path(source).read_bytes() if Path(source).parent != target.parent else None
             _replace(source, target)
-            self._pending.append(_Pending(target, target.parent, lambda: _restore(target, before)))
+
+            def undo() -> None:
+                _restore(target, before)
+                if moved is not None:  # the name in the other folder is there again
+                    _restore(Path(source), moved)
+                    if is_durable:
+                        self._synced.add(_version(Path(source).stat()))
+
+            self._pending.append(_Pending(target, target.parent, undo))
             if not is_durable:
                 self._pending.append(_Pending(target, target, lambda: _restore(target, b"")))
 

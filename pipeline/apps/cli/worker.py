@@ -11,6 +11,9 @@ WORKERS = {
         f"{_HERE}.account", "Run an accounting node: derive, cosign, commit, publish blocks."
     ),
     "platform": LazyEntry(f"{_HERE}.platform", "Check blocks, open packets, fill the Table 10-3 store."),
+    "parquet": LazyEntry(
+        f"{_HERE}.parquet", "Write observations to Parquet files, each value once.", "parquet"
+    ),
     "export": LazyEntry(f"{_HERE}.export", "Write tiles and the signed checkpoint for outsiders."),
 }
 
