@@ -1,4 +1,6 @@
-"""Rebuilding what follows from the blocks topic: Redis, a node's folder, the platform's store, the exported tiles.
+"""Rebuilding what follows from the blocks topic: Redis, a node's folder, the exported tiles.
+
+The platform's store: ``store_rebuild``.
 
 Each reads the topic from its beginning and verifies every block; what it replaces stays as it was until the new one
 is complete (Redis and tiles: changes only where they differ). Doing it again changes nothing.
@@ -11,44 +13,32 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.folder_lock import lock_beside, lock_folder
+from pipeline.adapters.folder_lock import lock_folder
 from pipeline.adapters.kafka import KafkaPartitionReader
-from pipeline.adapters.keystore import SealingKeyFolder
 from pipeline.adapters.redis_ledger import RedisLedger
-from pipeline.adapters.sql.engine import open_sqlite
 from pipeline.adapters.sql.export_store import EXPORT_FILE, SqlExportStore
 from pipeline.adapters.sql.node_store import NODE_FILE, SqliteNodeStore
 from pipeline.adapters.sql.rebuilt_file import RebuiltFile
-from pipeline.adapters.sql.store import SqlPlatformStore
 from pipeline.adapters.tile_files import TileFiles
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.workers.account import redis_connection
 from pipeline.apps.workers.export import STATE_FOLDER, export_worker, kafka_connection
-from pipeline.apps.workers.platform import store_file
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.checkpoint import Checkpoint, parse_checkpoint
-from pipeline.core.errors import ConfigError, IntegrityError, TransientError
+from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.core.genesis import Genesis
 from pipeline.core.note import NoteProblem, parse_note
 from pipeline.core.tiles import tiles_of
 from pipeline.services.accounting.startup import recover_signing_records
 from pipeline.services.follower import BlockSink, Follower, Skipped, follow_to_end, in_thread
-from pipeline.services.platform import PlatformSink
 from pipeline.services.rebuild import LedgerRebuild, LedgerRebuilt, NodeSink, TailSink, take_over
 from pipeline.telemetry.logs import logger
 
 Progress = Callable[[int, int], None]
 """Hears the offset of the blocks topic that was reached, and its end."""
 
-_OPENED_NO_MORE: Final = (
-    "SELECT count(*) FROM main.kpi_records AS new JOIN old.kpi_records AS old USING (tracing_code)"
-    " WHERE new.status = 'unopened' AND old.status <> 'unopened'"
-)
-_PUBLISHED: Final = "SELECT {} FROM old.platform_position"
 _log = logger(__name__)
 
 
@@ -172,61 +162,6 @@ def _take_over(genesis: Genesis, folder: Path, sink: NodeSink, store: SqliteNode
         if error.code == "second_signature":
             raise
         return 0, str(error)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreRebuilt:
-    """What the new store holds: last height, and how many packets opened before and don't now."""
-
-    height: int
-    lost: int
-
-
-async def rebuild_store(settings: Settings, progress: Progress, *, lose_values: bool = False) -> StoreRebuilt:
-    """Build the platform's store anew beside the old one and put it in its place.
-
-    Raises:
-        ConfigError: the store is no SQLite file, the platform worker runs (code ``folder_in_use``), or keys are
-            missing for packets that the old store holds in clear, unless ``lose_values`` (code ``keys_missing``).
-        IntegrityError: the topic is damaged.
-        TransientError: Kafka is away, the disk refuses, or another program has the store open.
-    """
-    rebuild, path = Rebuild(settings, progress), _store_file(settings)
-    lock = lock_beside(path, "the platform worker")
-    file = RebuiltFile(path)
-    try:
-        engine = open_sqlite(file.draft, durable=False)
-        store = SqlPlatformStore(engine, rebuild.genesis)
-        try:
-            sink = PlatformSink(store, SealingKeyFolder(settings.platform.keys_dir).get, SystemClock())
-            height = await rebuild.fill(sink)
-            published = [file.compare(_PUBLISHED.format(f"published_{part}")) for part in ("height", "entry")]
-            store.mark_published(*min(published, [height + 1, 0]))
-        finally:
-            store.close()
-        lost = file.compare(_OPENED_NO_MORE)
-        if lost and not lose_values:
-            raise ConfigError(
-                f"{lost} packets that the store holds in clear can't be opened any more: put their keys back into "
-                f"{settings.platform.keys_dir}, or give --lose-values; the store was left as it is",
-                code="keys_missing",
-            )
-        file.finish()
-        return StoreRebuilt(height, lost)
-    finally:
-        file.discard()
-        os.close(lock)
-
-
-def _store_file(settings: Settings) -> Path:
-    path = store_file(settings)
-    if path is None:
-        raise ConfigError(
-            "only a SQLite store is rebuilt in place; for another database set store.url to an empty one and start "
-            "`bkdms worker platform`, which fills it from the blocks",
-            code="database_url",
-        )
-    return path
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
 """The platform worker and the API's view in the test's own event loop, on a real Kafka and real files."""
 
 import asyncio
-import sqlite3
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import text
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.keystore import SealingKeyFolder
-from pipeline.adapters.sql.engine import open_sqlite
+from pipeline.adapters.sql.engine import open_engine
 from pipeline.adapters.sql.store import SqlPlatformStore
 from pipeline.adapters.sql.view import SqlLedgerView
 from pipeline.apps.runtime import LoopService
+from pipeline.apps.store_database import open_to_write
 from pipeline.core.genesis import Genesis
 from pipeline.core.topics import Topics
 from pipeline.services.follower import Follower, Skipped, run_steps
@@ -20,12 +22,18 @@ from tests.support.world import TestSite
 
 
 class PlatformRig:
-    """A platform worker under its own runtime; knows the sealing keys of the sites that were added."""
+    """A platform worker under its own runtime; knows the sealing keys of the sites that were added.
 
-    def __init__(self, connection: KafkaConnection, genesis: Genesis, topics: Topics, folder: Path) -> None:
+    Its store is a file in the folder, or in the database of ``url``.
+    """
+
+    def __init__(
+        self, connection: KafkaConnection, genesis: Genesis, topics: Topics, folder: Path, url: str = ""
+    ) -> None:
         self.store_file = folder / "platform" / "store.sqlite"
         self._keys = SealingKeyFolder(folder / "keys")
-        self.engine = open_sqlite(self.store_file)
+        self.engine = open_to_write(url or f"sqlite:///{self.store_file}")
+        self._reader = open_engine(url or f"sqlite:///{self.store_file}")
         self.worker = PlatformWorker(
             PlatformParts(
                 genesis,
@@ -54,11 +62,8 @@ class PlatformRig:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return what a query finds in the store, read beside the worker."""
-        connection = sqlite3.connect(self.store_file)
-        try:
-            return connection.execute(query).fetchall()
-        finally:
-            connection.close()
+        with self._reader.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(query))]
 
     def packets(self) -> list[tuple[str, str]]:
         """Return status and reason of every packet stored, in the order of the ledger."""
@@ -67,6 +72,7 @@ class PlatformRig:
     async def close(self) -> None:
         """End it in peace."""
         await self._service.stop()
+        self._reader.dispose()
 
 
 class ViewRig:

@@ -1,11 +1,13 @@
 """Faults in a database: the n-th statement or commit from now on fails, with or without having been made."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event, select
+from sqlalchemy import Connection, Engine, Table, event, select
 from sqlalchemy.sql.schema import MetaData
+
+from pipeline.adapters.sql import bulk
 
 
 class CrashError(Exception):
@@ -14,7 +16,7 @@ class CrashError(Exception):
 
 @contextmanager
 def crash_at(engine: Engine, step: int) -> Iterator[None]:
-    """Raise ``CrashError`` in front of the ``step``-th statement or commit, counted from 0."""
+    """Raise ``CrashError`` in front of the ``step``-th statement, COPY or commit, counted from 0."""
     left = step
 
     def count(*_: Any, **__: Any) -> None:
@@ -25,9 +27,17 @@ def crash_at(engine: Engine, step: int) -> Iterator[None]:
 
     event.listen(engine, "before_cursor_execute", count)
     event.listen(engine, "commit", count)
+    copy = bulk._copy
+
+    def counted_copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+        count()
+        copy(connection, table, rows)
+
+    bulk._copy = counted_copy
     try:
         yield
     finally:
+        bulk._copy = copy
         event.remove(engine, "before_cursor_execute", count)
         event.remove(engine, "commit", count)
 

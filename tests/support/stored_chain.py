@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
 from pipeline.adapters.sql.engine import open_sqlite
 from pipeline.adapters.sql.store import SqlPlatformStore
 from pipeline.adapters.sql.store_snapshot import SqlStoreSnapshot
@@ -54,9 +56,14 @@ class StoredChain:
     async def fill(self, name: str, blocks: int) -> Path:
         """Let a platform worker store the first blocks; return the file."""
         path = self.folder / name
+        await self.fill_into(open_sqlite(path, durable=False), blocks)
+        return path
+
+    async def fill_into(self, engine: Engine, blocks: int = 6) -> None:
+        """Let a platform worker store the first blocks in a database, or go on there."""
         topic = MemoryTopic()
         topic.publish(self.blocks[:blocks])
-        store = SqlPlatformStore(open_sqlite(path, durable=False), self.genesis)
+        store = SqlPlatformStore(engine, self.genesis)
         reader, producer = MemoryReader(topic), MemoryProducer()
         parts = PlatformParts(
             self.genesis, reader, store, producer, "kpi.observations.v1", self.keys.get, FixedClock()
@@ -65,18 +72,17 @@ class StoredChain:
         while await worker.step(0):
             pass
         await worker.close()
-        return path
 
     def audit(
         self,
-        path: Path,
+        store: Path | str,
         *,
         blocks: int = 6,
         keys: KeyRing | None = None,
         from_kafka: bool = True,
     ) -> StoreReport:
-        """Audit a store against the first blocks; each is at the offset of its height less one."""
-        snapshot = SqlStoreSnapshot(f"sqlite:///{path}")
+        """Audit a store, a file or an address, against the first blocks; offsets are heights less one."""
+        snapshot = SqlStoreSnapshot(f"sqlite:///{store}" if isinstance(store, Path) else store)
         audit = StoreAudit(self.genesis, snapshot, self.keys.get if keys is None else keys)
         for offset, data in enumerate(self.blocks[:blocks]):
             audit.take(data, offset if from_kafka else None)

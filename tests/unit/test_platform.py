@@ -40,9 +40,9 @@ class FixedClock:
 
 
 class Case:
-    """Two sites, three blocks of packets, and a worker on a SQLite file."""
+    """Two sites, three blocks of packets, and a worker on a SQLite file, or on the database of ``engine``."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: Engine | None = None) -> None:
         self.chain = Chain()
         self.sites: list[TestSite] = [self.chain.world.site(i) for i in (1, 2)]
         self.keys: dict[bytes, SealingKey] = {
@@ -54,7 +54,7 @@ class Case:
         self.topic = MemoryTopic()
         self.producer = MemoryProducer()
         self.path = folder / "store.sqlite"
-        self.engine: Engine = open_sqlite(self.path, durable=False)
+        self.engine = engine or open_sqlite(self.path, durable=False)
 
     def worker(self) -> PlatformWorker:
         """A worker as after a restart."""
@@ -248,13 +248,23 @@ async def test_a_packet_is_judged_by_the_grants_at_its_place_not_at_the_end_of_i
     assert rows == [(0, "ok"), (3, "mismatch")]
 
 
+def at_files(folder: Path) -> Callable[[str], Case]:
+    """Make cases by name, each on a SQLite file of its own."""
+    return lambda name: Case(folder / name)
+
+
 async def test_a_crash_before_any_write_leaves_the_same_rows_afterwards(tmp_path: Path) -> None:
-    reference = Case(tmp_path / "reference")
+    await crash_everywhere(at_files(tmp_path))
+
+
+async def crash_everywhere(make: Callable[[str], Case]) -> None:
+    """Crash a worker at each of its steps in turn; the next one ends with the rows of one that was left alone."""
+    reference = make("reference")
     reference.publish()
     await drain(reference.worker())
     step, crashed = 0, True
     while crashed:
-        case = Case(tmp_path / str(step))
+        case = make(str(step))
         case.topic.values = reference.topic.values
         worker = case.worker()
         crashed = False

@@ -19,7 +19,6 @@ _POSTGRESQL: Final[Mapping[str, Any]] = {
     # A server that is gone without a word is noticed by this, and not waited for by hours.
     "tcp_user_timeout": 30_000,
     "keepalives_idle": 30,
-    "options": f"-c lock_timeout={BUSY_TIMEOUT_MS} -c timezone=UTC",
 }
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
@@ -37,7 +36,9 @@ def open_sqlite(path: Path, durable: bool = True) -> Engine:
     except OSError as error:
         raise TransientError(f"the disk refuses: {error}", code="disk") from error
     engine = create_engine(
-        URL.create("sqlite", database=str(path)), connect_args={"check_same_thread": False}
+        URL.create("sqlite", database=str(path)),
+        connect_args={"check_same_thread": False},
+        hide_parameters=True,
     )
     synchronous = "FULL" if durable else "NORMAL"
 
@@ -71,7 +72,16 @@ def open_engine(url: str, durable: bool = True) -> Engine:
     parsed = store_address(url)
     if parsed.get_backend_name() == "sqlite":
         return open_sqlite(Path(str(parsed.database)), durable)
-    return create_engine(parsed, connect_args=_left_open(parsed))
+    return open_postgres(parsed)
+
+
+def open_postgres(url: URL, options: str = "") -> Engine:
+    """Return an engine on PostgreSQL whose sessions have further ``options``, as of its command line."""
+    given = {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
+    ours = f"-c lock_timeout={BUSY_TIMEOUT_MS} -c timezone=UTC"
+    given["options"] = f"{ours} {url.query.get('options', '')} {options}".strip()
+    # Plain values are parameters; texts of errors go to logs.
+    return create_engine(url, connect_args=given, hide_parameters=True)
 
 
 def open_existing(url: str) -> Engine:
@@ -105,11 +115,6 @@ def store_address(url: str) -> URL:
         " postgresql+psycopg://ROLE@HOST:PORT/DATABASE?sslmode=verify-full&… as docs/store.md says",
         code="database_url",
     )
-
-
-def _left_open(url: URL) -> dict[str, Any]:
-    """Return our settings of a connection but for those that the address names itself."""
-    return {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
 
 
 @contextmanager

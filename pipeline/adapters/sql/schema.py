@@ -5,7 +5,7 @@ for the first one when all of its tables are there.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NoReturn
@@ -20,6 +20,9 @@ from pipeline.core.errors import ConfigError, IntegrityError
 VERSIONS: Final = ("0001", "0002")
 LATEST: Final = VERSIONS[-1]
 VERSION_TABLE: Final = "bkdms_store_version"
+VIEWS: Final = ("v_observations", "v_kpi_records", "v_blocks", "v_sites", "v_assessments")
+Grant = Callable[[Connection], None]
+"""Gives other users of the database their rights on the tables, in the caller's transaction."""
 _SCRIPTS: Final = "pipeline.adapters.sql:migrations"
 _version = Table(VERSION_TABLE, MetaData(), Column("version_num", Text))
 
@@ -68,8 +71,12 @@ def read_schema(connection: Connection) -> Schema:
     return Schema(SchemaState.CURRENT if version == LATEST else SchemaState.OLDER, version)
 
 
-def upgrade(engine: Engine, grants: Sequence[str] = ()) -> Schema:
-    """Bring a database to our schema in one transaction, and run ``grants`` there; return what it was before.
+def no_grants(_connection: Connection) -> None:
+    """Leave rights as they are: SQLite has none."""
+
+
+def upgrade(engine: Engine, grant: Grant = no_grants) -> Schema:
+    """Bring a database to our schema and give rights, in one transaction; return what it was before.
 
     Raises:
         ConfigError: the schema is of a newer release (code ``store_schema``).
@@ -81,8 +88,7 @@ def upgrade(engine: Engine, grants: Sequence[str] = ()) -> Schema:
             _refuse_newer(found)
         if found.state is not SchemaState.CURRENT:
             _run_migrations(connection, is_adopted=found.state is SchemaState.UNVERSIONED)
-        for statement in grants:
-            connection.exec_driver_sql(statement)
+        grant(connection)
     return found
 
 
@@ -107,17 +113,23 @@ def require_current(connection: Connection) -> None:
 
 
 def migration_sql(dialect: str, start: str = "") -> str:
-    """Return the statements that bring an empty database, or one of version ``start``, to our schema.
+    """Return the statements that bring a database to our schema.
+
+    ``start`` is what it has: a version, ``unversioned`` as release 0.1.0 made it, or empty for nothing.
 
     Raises:
         ConfigError: there is no such version (code ``store_schema``).
     """
-    if start and start not in VERSIONS:
-        raise ConfigError(f"there is no schema {start}; known are {', '.join(VERSIONS)}", code="store_schema")
+    if start not in ("", SchemaState.UNVERSIONED, *VERSIONS):
+        known = ", ".join((SchemaState.UNVERSIONED, *VERSIONS))
+        raise ConfigError(f"there is no schema {start}; known are {known}", code="store_schema")
     from alembic import command  # noqa: PLC0415  only those who migrate wait for its import
 
     output = io.StringIO()
     config = _configuration(dialect=dialect, output=output)
+    if start == SchemaState.UNVERSIONED:
+        command.stamp(config, VERSIONS[0], sql=True)
+        start = VERSIONS[0]
     command.upgrade(config, f"{start or 'base'}:{LATEST}", sql=True)
     return output.getvalue()
 

@@ -20,7 +20,7 @@ from pipeline.adapters.sql.platform_tables import (
     platform_position,
     sites,
 )
-from pipeline.adapters.sql.schema import upgrade
+from pipeline.adapters.sql.schema import Grant, no_grants, upgrade
 from pipeline.adapters.sql.state_rows import bind_chain, load_state, save_changes
 from pipeline.core.genesis import Genesis
 from pipeline.core.state import ChainState
@@ -47,7 +47,7 @@ _MESSAGE_FIELDS: Final = (
 
 
 class SqlPlatformStore:
-    """The store over any engine; makes its tables, or brings them to this release, and runs ``grants`` there.
+    """The store over any engine; makes its tables, or brings them to this release, and gives rights.
 
     Raises:
         ConfigError: the database holds another chain (code ``other_chain``), a newer release's tables (code
@@ -55,10 +55,10 @@ class SqlPlatformStore:
         TransientError: the database is away (code ``database``).
     """
 
-    def __init__(self, engine: Engine, genesis: Genesis, grants: Sequence[str] = ()) -> None:
+    def __init__(self, engine: Engine, genesis: Genesis, grant: Grant = no_grants) -> None:
         self._engine = engine
         self._genesis = genesis
-        upgrade(engine, grants)
+        upgrade(engine, grant)
         with transaction(engine) as connection:
             bind_chain(connection, genesis)
             if connection.execute(select(platform_position.c.one)).first() is None:

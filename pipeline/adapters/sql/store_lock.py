@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, event
 
+from pipeline.adapters.sql.database_errors import database_errors
 from pipeline.core.errors import ConfigError, TransientError
 
 _NUMBER: Final = "hashtextextended('bkdms platform store ' || coalesce(current_schema(), ''), 0)"
@@ -25,7 +26,7 @@ def hold_store_lock(engine: Engine, user: str = "another platform worker or a re
 
     Raises:
         ConfigError: another program has it (code ``store_in_use``).
-        TransientError: later, for connections opened anew, the same (code ``store_in_use``).
+        TransientError: later, for connections opened anew, the same (code ``store_in_use``); see ``database_errors``.
     """
     first: list[bool] = [True]
 
@@ -39,7 +40,8 @@ def hold_store_lock(engine: Engine, user: str = "another platform worker or a re
             raise TransientError(text, code="store_in_use")
         first[0] = False
 
-    engine.connect().close()
+    with database_errors():
+        engine.connect().close()
 
 
 def _taken(connection: Any, grace_s: float, now: Callable[[], float] = time.monotonic) -> bool:

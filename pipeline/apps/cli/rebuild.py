@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from pipeline.apps import ledger_rebuild as rebuilding
 from pipeline.apps.cli.context import say, settings_of
+from pipeline.apps.store_rebuild import StoreRebuilt, rebuild_store
 from pipeline.config import Settings
 
 _T = TypeVar("_T")
@@ -75,10 +76,8 @@ def store(
     """
     settings = settings_of(ctx)
 
-    def work(
-        settings: Settings, progress: rebuilding.Progress
-    ) -> Coroutine[Any, Any, rebuilding.StoreRebuilt]:
-        return rebuilding.rebuild_store(settings, progress, lose_values=lose_values)
+    def work(settings: Settings, progress: rebuilding.Progress) -> Coroutine[Any, Any, StoreRebuilt]:
+        return rebuild_store(settings, progress, lose_values=lose_values)
 
     done = _run(settings, work)
     say(f"the store holds the chain up to block {done.height}")

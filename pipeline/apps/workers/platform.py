@@ -2,23 +2,18 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.folder_lock import lock_beside
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.keystore import SealingKeyFolder
-from pipeline.adapters.sql.engine import open_engine
-from pipeline.adapters.sql.store import SqlPlatformStore
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.observed import observe
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
+from pipeline.apps.store_database import lock_store_file, open_store
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
@@ -39,29 +34,13 @@ def platform_worker(settings: Settings, genesis: Genesis, connection: KafkaConne
     parts = PlatformParts(
         genesis,
         KafkaPartitionReader(connection, topics.blocks, genesis.partition),
-        SqlPlatformStore(open_engine(settings.store.url), genesis),
+        open_store(settings.store.url, genesis),
         IdempotentProducer(connection),
         topics.observations,
         SealingKeyFolder(settings.platform.keys_dir).get,
         SystemClock(),
     )
     return PlatformWorker(parts, ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="signatures"))
-
-
-def store_file(settings: Settings) -> Path | None:
-    """Return the file of a SQLite store; None for another database.
-
-    Raises:
-        ConfigError: setting store.url is no URL (code ``database_url``).
-    """
-    try:
-        url = make_url(settings.store.url)
-    except ArgumentError as error:
-        raise ConfigError(
-            f"setting store.url: {error}; write sqlite:////path/of/store.sqlite", code="database_url"
-        ) from None
-    is_file = url.get_backend_name() == "sqlite" and url.database is not None
-    return Path(str(url.database)).absolute() if is_file else None
 
 
 def platform(
@@ -96,9 +75,7 @@ def platform(
         connection,
         settings.data_dir / "workers" / name,
     )
-    file = store_file(settings)
-    if file is not None:
-        lock_beside(file, "another platform worker or a rebuild")
+    lock_store_file(settings.store.url)
     loop = DeferredLoop(lambda: platform_worker(settings, genesis, connection))
     code = run_worker(lambda: LoopService(loop), options)
     raise typer.Exit(code)
