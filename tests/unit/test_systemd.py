@@ -1,0 +1,83 @@
+"""The systemd units run commands that exist, every program has one, and each is kept from what it does not need."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.apps.cli.worker import WORKERS
+from tests.support import compose
+from tests.unit.test_docs import resolved
+
+FOLDER = compose.ROOT / "ops" / "systemd"
+UNITS = sorted(FOLDER.glob("*.service"))
+COMMON = FOLDER / "bkdms-.service.d" / "10-common.conf"
+PROGRAM = "/opt/bkdms/bin/bkdms"
+# Of 10, as systemd counts; below 2 it calls a service OK, and most are above 9.
+MOST_EXPOSED = 15
+each = pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+
+
+def setting(file: Path, key: str) -> list[str]:
+    """Return every value of a setting."""
+    return re.findall(rf"^{key}=(.*)$", file.read_text("utf-8"), re.MULTILINE)
+
+
+@each
+def test_a_unit_runs_a_command_that_is_there(unit: Path) -> None:
+    (line,) = setting(unit, "ExecStart")
+    program, config, place, *command = line.split()
+    assert (program, config, place) == (PROGRAM, "--config", "/etc/bkdms/%i/bkdms.toml")
+    found, rest = resolved(" ".join(command))
+    known = {name for one in found.params for name in one.opts}
+    assert not hasattr(found, "resolve_command")
+    assert all(word in known or word == "%i" for word in rest)
+
+
+def test_every_program_has_a_unit() -> None:
+    run = {tuple(setting(unit, "ExecStart")[0].split()[3:5]) for unit in UNITS}
+    assert {("worker", name) for name in WORKERS} | {("serve",), ("site", "run")} == run
+
+
+@each
+def test_a_unit_is_limited_and_part_of_the_whole(unit: Path) -> None:
+    assert len(setting(unit, "MemoryMax")) == 1
+    assert setting(unit, "PartOf") == setting(unit, "WantedBy") == ["bkdms.target"]
+
+
+def test_no_unit_runs_as_root() -> None:
+    """The user is one that the packaging makes."""
+    assert setting(COMMON, "User") == ["bkdms"]
+    assert "u bkdms " in (FOLDER / "bkdms.sysusers").read_text("utf-8")
+    assert not [unit for unit in UNITS if setting(unit, "User")]
+
+
+def test_wrong_settings_are_not_tried_again() -> None:
+    """Exit code 2 waits for people."""
+    assert setting(COMMON, "RestartPreventExitStatus") == ["2"]
+
+
+def test_systemd_finds_nothing_wrong_and_little_exposed(tmp_path: Path) -> None:
+    """Where its own checker is installed: Debian's package systemd has it."""
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        assert sys.platform != "linux" or not Path("/etc/debian_version").exists(), "apt-get install systemd"
+        return
+    shutil.copytree(FOLDER, tmp_path / "units")
+    for unit in (tmp_path / "units").glob("*.service"):
+        unit.write_text(unit.read_text("utf-8").replace(PROGRAM, "/bin/true"))
+    units = [str(unit) for unit in sorted((tmp_path / "units").glob("bkdms*.service"))]
+    environment = {"SYSTEMD_UNIT_PATH": f"{tmp_path / 'units'}:", "PATH": "/usr/bin:/bin"}
+    for command in (("verify",), ("security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}")):
+        ran = subprocess.run(
+            [analyze, *command, *units],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+            env=environment,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
