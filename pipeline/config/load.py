@@ -18,7 +18,9 @@ __all__ = ["FILE_NAME", "load_settings", "required"]
 
 FILE_NAME = "bkdms.toml"
 # Read by other parts of the program, or before there are settings.
-_OTHER_VARIABLES = frozenset({"BKDMS_CONFIG", "BKDMS_DEBUG", "BKDMS_KAFKA_HOME", "BKDMS_CACHE"})
+_OTHER_VARIABLES = frozenset(
+    {"BKDMS_CONFIG", "BKDMS_DEBUG", "BKDMS_KAFKA_HOME", "BKDMS_POSTGRES_HOME", "BKDMS_CACHE"}
+)
 _SHOWN_PROBLEMS = 5
 
 
