@@ -89,6 +89,7 @@ def test_an_unknown_variable_is_refused(clean_env: Path, monkeypatch: pytest.Mon
 
 def test_variables_of_other_parts_are_left_alone(clean_env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BKDMS_KAFKA_HOME", "/opt/kafka")
+    monkeypatch.setenv("BKDMS_POSTGRES_HOME", "/opt/postgresql")
     assert load_settings().kafka.bootstrap is None
 
 
