@@ -1,5 +1,8 @@
 """The platform's store as its settings name it, opened for the one program that writes it: locked, rights given."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -28,15 +31,20 @@ def store_file(url: str) -> Path | None:
     return Path(str(address.database)).absolute() if address.get_backend_name() == "sqlite" else None
 
 
-def lock_store_file(url: str) -> None:
-    """Lock a SQLite store by the file beside it, until the process ends; ``open_to_write`` locks other databases.
+@contextmanager
+def locked_store_file(url: str) -> Iterator[None]:
+    """Keep others from writing a store in a SQLite file; in other databases ``open_to_write`` does that.
 
     Raises:
         ConfigError: another process has it (code ``folder_in_use``).
     """
     file = store_file(url)
-    if file is not None:
-        lock_beside(file, "another platform worker or a rebuild")
+    lock = None if file is None else lock_beside(file, "another platform worker or a rebuild")
+    try:
+        yield
+    finally:
+        if lock is not None:
+            os.close(lock)
 
 
 def open_store(url: str, genesis: Genesis) -> SqlPlatformStore:

@@ -87,7 +87,7 @@ def _text(error: BaseException | None, state: str) -> str:
         return f"{type(error).__name__} {' '.join(where)}".rstrip()
     if state == _DEPENDENT:
         return " ".join(str(diagnostics.message_detail or diagnostics.message_primary).split())
-    return str(diagnostics.message_primary)
+    return str(diagnostics.message_primary or type(error).__name__)
 
 
 def _is_of_a_connection(error: BaseException | None) -> bool:

@@ -11,7 +11,7 @@ from pipeline.adapters.sql.engine import open_existing, store_address, transacti
 from pipeline.adapters.sql.platform_tables import blocks, kpi_records, platform_position
 from pipeline.adapters.sql.schema import LATEST, SchemaState, migration_sql, read_schema, upgrade
 from pipeline.apps.cli.context import emit_json, say, settings_of
-from pipeline.apps.store_database import grant_rights, lock_store_file, open_to_write
+from pipeline.apps.store_database import grant_rights, locked_store_file, open_to_write
 
 _FOUND_WRONG: Final = 1
 store = typer.Typer(
@@ -37,12 +37,12 @@ def migrate(ctx: typer.Context) -> None:
     Example: bkdms --config settings/platform.toml store migrate
     """
     url = settings_of(ctx).store.url
-    lock_store_file(url)
-    engine = open_to_write(url)
-    try:
-        before = upgrade(engine, grant_rights)
-    finally:
-        engine.dispose()
+    with locked_store_file(url):
+        engine = open_to_write(url)
+        try:
+            before = upgrade(engine, grant_rights)
+        finally:
+            engine.dispose()
     if before.state is SchemaState.CURRENT:
         say(f"the store has schema {LATEST}, as this release needs it")
     else:

@@ -13,7 +13,7 @@ from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.observed import observe
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
-from pipeline.apps.store_database import lock_store_file, open_store
+from pipeline.apps.store_database import locked_store_file, open_store
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
@@ -75,7 +75,7 @@ def platform(
         connection,
         settings.data_dir / "workers" / name,
     )
-    lock_store_file(settings.store.url)
     loop = DeferredLoop(lambda: platform_worker(settings, genesis, connection))
-    code = run_worker(lambda: LoopService(loop), options)
+    with locked_store_file(settings.store.url):
+        code = run_worker(lambda: LoopService(loop), options)
     raise typer.Exit(code)
