@@ -15,6 +15,7 @@ from ops.child import ChildSpec, ChildStatus
 from ops.files import private_folder
 from ops.kafka import broker, distribution
 from ops.kafka.admin import KafkaAdmin
+from ops.kafka.rights_file import give_rights_back, keep_rights
 from ops.kafka.topic_table import topic_table
 from ops.lock import FolderLock
 from ops.postgres import roles
@@ -250,7 +251,9 @@ class EmbeddedStack:
         admin = _started(self._admin)
         for topics, chains in self._deployments.items():
             admin.apply_topics(topic_table(topics, chains=chains))
+        give_rights_back(admin, self.data_dir)
         admin.grant(self._enrolled(), self._deployments)
+        keep_rights(admin, self.data_dir)
         self._say(f"{self._names()} are ready after {time.monotonic() - began:.1f} s")
 
     def _names(self) -> str:

@@ -11,6 +11,7 @@ from ops.files import private_folder, write_private
 from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN
 from ops.kafka.client_rights import client_bindings, client_group, denial, granted_topics, is_denied
+from ops.kafka.rights_file import keep_rights
 from ops.stack import certificate_folder
 from ops.tls.authority import LEAF_LIFETIME, Authority
 from ops.tls.principal import Principal, Role
@@ -140,6 +141,7 @@ def _attach(
     admin.add(rights - held)
     _write(Authority.load(data_dir / "tls"), client, made, folder, read_file(settings.genesis), now)
     admin.remove(held - rights)
+    keep_rights(admin, data_dir)
     return made
 
 
@@ -170,6 +172,7 @@ def _revoke(data_dir: Path, client: Principal) -> list[str]:
     # The denial first: it cuts off the very next fetch, and no interruption leaves the name half revoked.
     admin.add(denial(client) - held)
     admin.remove(held - denial(client))
+    keep_rights(admin, data_dir)
     return topics
 
 

@@ -1,18 +1,15 @@
 """``bkdms ledger``: what to do after disasters."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pipeline.apps import ledger_restore as restoring
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import emit_json, say, settings_of
+from pipeline.apps.cli.progress import block_progress
 from pipeline.apps.cli.rebuild import rebuild
 from pipeline.apps.cli.values import read_file, write_file
 from pipeline.core.genesis import Genesis
@@ -54,7 +51,7 @@ def restore(
     settings = settings_of(ctx)
     genesis = load_genesis(settings.genesis)
     sources = restoring.Sources(blocks or (), node or ())
-    with _progress() as progress:
+    with block_progress() as progress:
         done = asyncio.run(restoring.restore_blocks(settings, sources, progress))
     blocking = [item for item in done.unfinished if blocks_the_chain(genesis, item)]
     if json:
@@ -162,12 +159,3 @@ def _restored_json(done: Restored) -> dict[str, object]:
         "unfinished": unfinished,
         "problems": list(done.problems),
     }
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int], None]]:
-    """Give a progress line that hears heights, shown where standard error is a terminal."""
-    columns = (SpinnerColumn(), TextColumn("block {task.completed}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda height: bar.update(task, completed=height)

@@ -12,6 +12,7 @@ from ops.files import private_folder, write_private
 from ops.kafka.acl_table import TOPIC_RIGHTS
 from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN
+from ops.kafka.rights_file import keep_rights
 from ops.lock import holder
 from ops.stack import certificate_folder
 from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
@@ -112,6 +113,7 @@ def _issue(data_dir: Path, principal: Principal, output: Path) -> Issued:
     admin = KafkaAdmin(bootstrap, authority.issued(certificate_folder(data_dir, ADMIN)))
     # Rights first: a certificate is never there without them.
     admin.grant([principal], [settings.topics])
+    keep_rights(admin, data_dir)
     now = datetime.now(UTC)
     try:
         ca = write_private(private_folder(output) / "ca.pem", authority.certificate_file.read_bytes())

@@ -31,7 +31,9 @@ COMMANDS = {
     "genesis": LazyEntry(f"{_HERE}.authority", "Make a new chain: keys, genesis file, auditors' policy."),
     "registrar": LazyEntry(f"{_HERE}.authority", "Decide which sites may send what: approve, revoke, grant."),
     "pki": LazyEntry(f"{_HERE}.pki", "Issue transport certificates for more programs."),
-    "provision": LazyEntry(f"{_HERE}.provision", "Make ready for machines, servers or containers of your own."),
+    "provision": LazyEntry(
+        f"{_HERE}.provision", "Make ready for machines, servers or containers of your own."
+    ),
     "attach": LazyEntry(f"{_HERE}.attach", "Let a consumer read topics: certificate, rights, settings."),
     "site": LazyEntry(f"{_HERE}.site", "At a sampling site: ask for access, collect and send.", "site"),
     "worker": LazyEntry(f"{_HERE}.worker", "Run one stream worker: validate, account, platform, export."),
@@ -40,8 +42,10 @@ COMMANDS = {
     "export": LazyEntry(f"{_HERE}.export", "Write the ledger for outsiders: tiles, or a file of blocks."),
     "store": LazyEntry(f"{_HERE}.store", "The platform's store: bring its tables to this release, show them."),
     "ledger": LazyEntry(f"{_HERE}.ledger", "After disasters: rebuild what was lost or damaged."),
+    "backup": LazyEntry(f"{_HERE}.backup", "Copy what can't be rebuilt, check such a copy, live on from it."),
     "bench": LazyEntry(f"{_HERE}.bench", "Measure this machine: proofs, stages, memory."),
     "tail": LazyEntry(f"{_HERE}.tail", "Show the records of a topic, decoded, filtered, followed."),
+    "assess": LazyEntry(f"{_HERE}.assess", "Assess the store once: quality, availability, values, scores."),
     "trace": LazyEntry(f"{_HERE}.audit", "Show where a value came from, by its tracing code."),
     "prove": LazyEntry(f"{_HERE}.prove", "Write a portable proof of a packet, with chosen records or none."),
     "check-proof": LazyEntry(f"{_HERE}.proof", "Check such a proof offline, with a policy file and no more."),
