@@ -28,7 +28,8 @@ def demo(
 
     Twelve real sampling sites send through a real Kafka to validators and four accounting nodes; blocks are
     committed in a real Redis and stored by the platform. Hostile clients attack, a node is killed, another lies.
-    At the end an audit and an independent oracle compare what was sent with what ledger and store hold.
+    At the end an audit and an independent oracle compare what was sent with what ledger and store hold, and some
+    assessments are held against the bundled files.
     Nothing keeps running. Exit 0 only if everything holds.
 
     Example: bkdms demo --json --keep ./demo-ledger
@@ -62,7 +63,7 @@ def demo(
 
 def _run(show: Show, export: Path) -> dict[str, Any]:
     try:
-        show.tell("starting Kafka, Redis, nodes, validators, platform, API")
+        show.tell("starting Kafka, Redis, nodes, validators, platform, assessment, API")
         show.deployment.start()
         proof, letters = asyncio.run(_perform(show, export))
     finally:
@@ -89,8 +90,15 @@ def _print(result: dict[str, Any]) -> None:
     console = Console()
     figures = {key: value for key, value in result.items() if not isinstance(value, dict)}
     trace = {key: result["trace"].get(key) for key in _TRACE_SHOWN}
+    assessed = result["assessments"]
+    compared = {
+        name: f"{item['value']}, from the file {item['from_file']:.9f}, on {item.get('tracing_count', 0)} packets"
+        for name, item in assessed["figures"].items()
+    }
     parts = {
         "figures": figures,
+        "assessments": {key: value for key, value in assessed.items() if key != "figures"},
+        "some assessments, and the same from the CSV files": compared,
         "hostile clients, and how they were refused": result["hostile"],
         "refused packets by reason": result["packets_refused"],
         "one value traced back": trace,

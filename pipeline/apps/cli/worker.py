@@ -14,6 +14,7 @@ WORKERS = {
     "parquet": LazyEntry(
         f"{_HERE}.parquet", "Write observations to Parquet files, each value once.", "parquet"
     ),
+    "assess": LazyEntry(f"{_HERE}.assess", "Assess what is stored: quality, availability, values, scores."),
     "export": LazyEntry(f"{_HERE}.export", "Write tiles and the signed checkpoint for outsiders."),
 }
 

@@ -12,6 +12,7 @@ from ops.tls.principal import Role
 from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.demo import commands
+from pipeline.apps.demo.assessing import look_at_assessments
 from pipeline.apps.demo.proving import Portable, prove_value
 from pipeline.apps.demo.run import Show, plan_file, query
 from pipeline.core import avro
@@ -27,7 +28,7 @@ BLOCK_SUFFIX = ".block"
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What audit, oracle, trace, portable proof and tampering gave."""
+    """What audit, oracle, trace, portable proof, tampering and the look at assessments gave."""
 
     audit: dict[str, Any]
     audit_ok: bool
@@ -35,6 +36,7 @@ class Proof:
     trace: dict[str, Any]
     portable: Portable
     tamper_named: str
+    assessments: dict[str, Any]
 
 
 async def prove(show: Show, export: Path) -> Proof:
@@ -65,7 +67,11 @@ async def prove(show: Show, export: Path) -> Proof:
     portable = prove_value(settings, deployment.chain.policy_file, code, export)
     show.tell("flipping one byte in a copy of a block")
     named = _tamper(settings, export, deployment.data_dir / "tampered")
-    return Proof(audit.json(), audit.code == 0, judged.json(), trace.json(), portable, named)
+    show.tell("asking the API for assessments, and reckoning some of them again from the files")
+    assert show.scene is not None  # noqa: S101  set before
+    site = deployment.stack.credentials(Role.SITE, show.scene.sites[0].label)
+    assessed = await look_at_assessments(deployment, TlsFiles(site.ca, site.certificate, site.key))
+    return Proof(audit.json(), audit.code == 0, judged.json(), trace.json(), portable, named, assessed)
 
 
 def _topics(show: Show) -> Topics:
@@ -149,6 +155,7 @@ def report(show: Show, proof: Proof, letters: list[dict[str, Any]], export: Path
         "trace": proof.trace,
         "proof": proof.portable.as_json(),
         "tamper_named": proof.tamper_named,
+        "assessments": proof.assessments,
         "cpu_seconds": cpu,
         "seconds": round(time.monotonic() - show.began, 1),
     }
@@ -184,6 +191,9 @@ def failures(result: dict[str, Any], show: Show) -> list[str]:
         "the flipped byte is named": bool(result["tamper_named"]),
         "every hostile client is refused": all(attempt.is_refused for attempt in show.hostile.attempts),
         "the liar lied and was outvoted": result["lied_about_heights"] > 0,
+        "assessments agree with the files": result["assessments"]["agree_with_files"],
+        "the topic of assessments agrees with the store": result["assessments"]["agree_with_topic"],
+        "a site's certificate is refused assessments": result["assessments"]["site_is_refused"],
         "at least 12 sites": result["sites"] >= 12,
     }
     return [name for name, holds in expected.items() if not holds]

@@ -64,7 +64,7 @@ class Show:
 def make_show(folder: Path, say: Say) -> Show:
     """Plan a demonstration in a fresh data folder."""
     chain = ChainPlan(DEFAULT_URL, contract=Contract(period_ms=PERIOD_MS))
-    plan = LocalPlan(chain, validators=2)
+    plan = LocalPlan(chain, validators=2, assess_plan=sample_folder() / "assessment.toml")
     return Show(LocalDeployment(folder, plan, is_short_lived=True), say)
 
 
@@ -108,6 +108,8 @@ async def _feed_and_attack(show: Show, scene: Scene) -> None:
     show.tell("every site has verified its receipts; waiting for the store")
     await until("the platform has stored everything", lambda: is_stored(show))
     await until("every refusal is on record", lambda: _look(show))
+    show.tell("everything is stored; waiting for its assessment")
+    await until("everything stored is assessed", lambda: is_assessed(show))
 
 
 def _port(deployment: LocalDeployment, name: str) -> int:
@@ -203,6 +205,15 @@ def is_stored(show: Show) -> bool:
     expected = sum(site["packets"] for site in report["sites"])
     rows = query(show.deployment.store_file, "SELECT count(*) FROM kpi_records WHERE status = 'ok'")
     return bool(rows[0][0] >= expected)
+
+
+def is_assessed(show: Show) -> bool:
+    """Tell whether all blocks in the store are assessed, and all that changed was sent."""
+    statement = (
+        "SELECT (SELECT height FROM assess_position) = (SELECT max(height) FROM blocks)"
+        " AND NOT EXISTS (SELECT 1 FROM assessments_unsent)"
+    )
+    return bool(query(show.deployment.store_file, statement)[0][0])
 
 
 async def _look(show: Show) -> bool:

@@ -15,6 +15,7 @@ def tell_addresses(deployment: LocalDeployment) -> dict[str, str]:
     store = deployment.store_command
     found = {
         "API": deployment.api_url,
+        "assessments": f"{deployment.api_url}/v1/assessments, or bkdms --config {deployment.settings_file} assess",
         "Kafka": f"{deployment.stack.kafka_bootstrap} (mutual TLS)",
         "store": store if store is not None else f"{deployment.store_file} (SQLite)",
         "settings": f"bkdms --config {deployment.settings_file} …",

@@ -29,10 +29,13 @@ _SCRAPE_MS = 5_000
 DEFAULT_URL = "https://bkdms.local/city1"
 API_NAME = "api"
 PLATFORM_NAME = "platform"
+ASSESS_NAME = "assess"
 PROMETHEUS_NAME = "prometheus"
 OPERATOR_NAME = "operator"
 SETTINGS_NAME = "bkdms.toml"
 SERVICE_NAME = "pg_service.conf"
+# Beside the settings: whoever puts this file there has the stack assess by it.
+ASSESS_PLAN_NAME = "assessment.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,7 @@ class LocalPlan:
     has_prometheus: bool = False
     # None: as the data folder was run before; a new one keeps its store in SQLite.
     has_postgres: bool | None = None
+    assess_plan: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +174,10 @@ class LocalDeployment:
                 ports[PLATFORM_NAME],
             )
         )
-        found.append(Program(API_NAME, Role.API, ("serve",), {}, ports[API_NAME], is_https=True))
+        assess = self._store(Role.ASSESS, ASSESS_NAME) | self._assess_plan()
+        found.append(Program(ASSESS_NAME, Role.ASSESS, ("worker", "assess"), assess, ports[ASSESS_NAME]))
+        api = self._store(Role.API, API_NAME)
+        found.append(Program(API_NAME, Role.API, ("serve",), api, ports[API_NAME], is_https=True))
         return found
 
     def targets(self) -> list[Target]:
@@ -203,7 +210,8 @@ class LocalDeployment:
         return [f"validator-{number}" for number in range(1, self.plan.validators + 1)]
 
     def _ports(self) -> dict[str, int]:
-        names = [*self.genesis.policy.node_names, *self._validator_names(), PLATFORM_NAME, API_NAME]
+        names = [*self.genesis.policy.node_names, *self._validator_names()]
+        names += [PLATFORM_NAME, ASSESS_NAME, API_NAME]
         names += [PROMETHEUS_NAME] * self.plan.has_prometheus
         return reserve(self.data_dir / "worker-ports.json", names)
 
@@ -221,6 +229,11 @@ class LocalDeployment:
     def _store(self, role: Role, name: str) -> dict[str, Any]:
         """Return where the platform's store is for a program; the default file when it is not in PostgreSQL."""
         return {"store": {"url": self.stack.database_url(role, name)}} if self.has_postgres else {}
+
+    def _assess_plan(self) -> dict[str, Any]:
+        """Return by which plan is assessed; without one nothing is expected and nothing scored."""
+        file = self.plan.assess_plan or self.data_dir / ASSESS_PLAN_NAME
+        return {"assess": {"plan": file}} if file.exists() else {}
 
     def _common(self) -> dict[str, Any]:
         return {
@@ -242,6 +255,7 @@ class LocalDeployment:
                 **self._common(),
                 # Traces and audits of the store are work of the platform.
                 **self._store(Role.PLATFORM, OPERATOR_NAME),
+                **self._assess_plan(),
                 "kafka": self.kafka_table(Role.REGISTRAR, OPERATOR_NAME),
                 "redis": self._redis("reader", OPERATOR_NAME),
                 "api": {

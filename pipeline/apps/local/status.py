@@ -17,7 +17,7 @@ from ops.supervisor import read_children
 from pipeline.apps.local.deployment import API_NAME, PROMETHEUS_NAME, fetch
 
 _HEIGHTS = "bkdms_node_height"
-_LAG_SUFFIX = "lag_records"
+_LAG_SUFFIX = ("lag_records", "lag_blocks")
 # They serve no metrics of ours, or not without a certificate.
 _WITHOUT_OURS = (KAFKA, REDIS, POSTGRES, API_NAME, PROMETHEUS_NAME)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.core.assess.model import Assessment
+from pipeline.core.assess.model import Assessment, Cell
 
 ORDER: Final = (
     "window_start",
@@ -42,21 +42,24 @@ class Wanted:
         names = ("country", "city", "site_id", "indicator", "kind", "window")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
 
+    def may_include(self, cell: Cell) -> bool:
+        """Tell whether assessments of a cell can be wanted."""
+        window = cell.window
+        return (
+            self.country in (None, cell.country)
+            and self.city in (None, cell.city)
+            and self.window in (None, window.period.value)
+            and (self.from_ms is None or window.start >= self.from_ms)
+            and (self.to_ms is None or window.start < self.to_ms)
+        )
+
     def includes(self, item: Assessment) -> bool:
         """Tell whether an assessment is wanted."""
-        values = {
-            "country": item.country,
-            "city": item.city,
-            "site_id": item.site_id,
-            "indicator": item.indicator,
-            "kind": item.kind.value,
-            "window": item.window.period.value,
-        }
-        start = item.window.start
         return (
-            all(values[name] == value for name, value in self.equal().items())
-            and (self.from_ms is None or start >= self.from_ms)
-            and (self.to_ms is None or start < self.to_ms)
+            self.may_include(Cell(item.country, item.city, item.window))
+            and self.site_id in (None, item.site_id)
+            and self.indicator in (None, item.indicator)
+            and self.kind in (None, item.kind.value)
         )
 
 
