@@ -24,7 +24,7 @@ from ops.redis.server import find_program
 from tests.support import compose
 
 ONCE_TIMEOUT_S = 120
-HEALTH_TIMEOUT_S = 90
+HEALTH_TIMEOUT_S = 180
 CHECK_TIMEOUT_S = 20
 STOP_TIMEOUT_S = 60
 _POLL_S = 0.3

@@ -10,7 +10,6 @@ import jsonschema
 import pytest
 
 from ops.kafka.distribution import kafka_version
-from ops.tls.principal import Role
 from pipeline.apps.cli.worker import WORKERS
 from pipeline.apps.provision.plan import read_plan
 from tests.support import compose
@@ -135,7 +134,7 @@ def test_every_worker_is_run_by_some_service() -> None:
     commands = [service.get("command", []) for service in EVERY.values() if "build" in service]
     run = {command[1] for command in commands if command[:1] == ["worker"]}
     # Files for data scientists are where they want them: docs/attach.md.
-    assert set(WORKERS) - run <= {"parquet", "assess"}
+    assert set(WORKERS) - run <= {"parquet"}
 
 
 @pytest.mark.parametrize(
@@ -147,8 +146,7 @@ def test_a_program_is_asked_where_it_listens(program: Any) -> None:
     host, _, port = program.address.partition(":")
     assert host == program.name
     assert any(f":{port}/health/ready" in word for word in EVERY[program.name]["healthcheck"]["test"])
-    network = "zone" if program.role is Role.PLATFORM else "stream"
-    assert {network, "watch"} <= set(EVERY[program.name]["networks"])
+    assert {"stream", "watch"} <= set(EVERY[program.name]["networks"])
 
 
 def test_plain_values_are_reached_by_the_platform_zone_alone() -> None:
