@@ -1,5 +1,6 @@
-"""What every program of ours shows of itself: release, disks, certificates."""
+"""What every program of ours shows of itself: release, disks, certificates; traces of packets where they are wanted."""
 
+import atexit
 import os
 from collections.abc import Iterator
 from datetime import datetime
@@ -13,8 +14,9 @@ import prometheus_client
 from cryptography import x509
 
 from pipeline.config import Settings
+from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import RULES_VERSION
-from pipeline.telemetry import metrics
+from pipeline.telemetry import metrics, spans
 
 PROGRAMS: Final = ("node", "validator", "platform", "assess", "export", "api", "site", "parquet")
 """The kinds of programs; the same words are ``job`` in Prometheus."""
@@ -25,6 +27,9 @@ def observe(program: str, settings: Settings) -> None:
 
     ``program`` is one of ``PROGRAMS``. Certificates are read once, as the programs themselves read them: a renewed
     one counts after a restart. What can't be read is left out here; whoever needs it says so.
+
+    Raises:
+        ConfigError: traces are wanted and can't be sent (code ``traces_endpoint``).
     """
     # Each counter and histogram would come with a second series that tells when it was made.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -36,6 +41,20 @@ def observe(program: str, settings: Settings) -> None:
         expiry = certificate_expiry(file)
         if expiry is not None:
             metrics.CERTIFICATE_EXPIRY.labels(use).set(expiry.timestamp())
+    if settings.traces.endpoint is not None:
+        _trace(program, settings.traces.endpoint, settings.traces.ratio)
+
+
+def _trace(program: str, endpoint: str, ratio: float) -> None:
+    try:
+        from pipeline.adapters.otlp import OtlpSink  # noqa: PLC0415  an extra that few install
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"setting traces.endpoint needs {error.name}: pip install 'bkdms[traces]'", code="traces_endpoint"
+        ) from None
+    sink = OtlpSink(endpoint, f"bkdms-{program}", version("bkdms"))
+    atexit.register(sink.close)
+    spans.send_to(sink, ratio)
 
 
 def free_bytes(folder: Path) -> float:

@@ -139,10 +139,13 @@ class AssessSettings(Section):
     """The assessment worker, and what `bkdms assess` goes by."""
 
     plan: FilePath | None = Field(
-        None, description="TOML file of the assessment plan; without it nothing is expected and nothing scored"
+        None,
+        description="TOML file of the assessment plan; without it nothing is expected and nothing scored",
     )
     rest_ms: int = Field(
-        1_000, ge=0, description="least milliseconds between two rounds of assessing; changes wait for the next"
+        1_000,
+        ge=0,
+        description="least milliseconds between two rounds of assessing; changes wait for the next",
     )
     poll_ms: int = Field(
         5_000, ge=100, description="milliseconds after which the store is looked at without a message"
@@ -212,6 +215,17 @@ class RegistrarSettings(Section):
     """The registrar's desk."""
 
     key: FilePath = Field(description="file of the registrar's signing key")
+
+
+class TracesSettings(Section):
+    """Traces of packets by OpenTelemetry; off without an endpoint."""
+
+    endpoint: str | None = Field(
+        None, description="OTLP/HTTP address of a collector, such as http://127.0.0.1:4318/v1/traces"
+    )
+    ratio: float = Field(
+        0.01, ge=0, le=1, description="share of packets that are traced; the same for all programs"
+    )
 
 
 class WorkerSettings(Section):

@@ -21,6 +21,7 @@ from pipeline.config.sections import (
     RegistrarSettings,
     SiteSettings,
     StoreSettings,
+    TracesSettings,
     WorkerSettings,
 )
 from pipeline.core.topics import Topics
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     parquet: ParquetSettings
     site: SiteSettings
     registrar: RegistrarSettings
+    traces: TracesSettings
     worker: WorkerSettings
 
     @classmethod
@@ -81,6 +83,7 @@ class Settings(BaseSettings):
             "worker": {},
             "assess": {},
             "parquet": {},
+            "traces": {},
             "store": {"url": f"sqlite:///{data_dir / 'platform' / 'store.sqlite'}"},
             "platform": {"keys_dir": data_dir / "platform" / "keys"},
             "export": {"key": data_dir / "chain" / "keys" / "log.json"},

@@ -30,6 +30,7 @@ from pipeline.ports import Clock, Outgoing, PartitionReader, Producer
 from pipeline.services.follower import FETCH_TIMEOUT_MS, Follower, Skipped, in_thread
 from pipeline.services.opening import AdmittingSites
 from pipeline.telemetry import platform_metrics as metrics
+from pipeline.telemetry import spans
 from pipeline.telemetry.logs import logger
 from pipeline.telemetry.metrics import show_zeros
 
@@ -115,6 +116,14 @@ class PlatformSink:
             metrics.PACKETS.labels(content.status.value, content.reason).inc()
             metrics.OBSERVATIONS.inc(sum(len(unified.values) for unified in content.records))
             metrics.STORE_LATENCY.observe(max(0, now_ms - record.admitted_ms) / 1000)
+            if spans.is_on():
+                spans.record(
+                    "platform.store",
+                    record.packet.packet_id,
+                    record.admitted_ms,
+                    now_ms,
+                    height=record.height,
+                )
         metrics.STORED_HEIGHT.set(block.extended.block.header.height)
 
 

@@ -28,6 +28,7 @@ from pipeline.services.registrations import Registrations
 from pipeline.services.rejection import rejection
 from pipeline.services.signatures import SignaturePool
 from pipeline.telemetry import metrics as worker_metrics
+from pipeline.telemetry import spans
 from pipeline.telemetry import validator_metrics as metrics
 from pipeline.telemetry.logs import logger
 
@@ -256,6 +257,8 @@ class Validator:
         for item in items:
             if item.verdict is Outcome.ADMITTED:
                 metrics.ADMISSION_SECONDS.observe(max(0, now_ms - item.record.time_ms) / 1000)
+                if spans.is_on() and item.packet is not None:
+                    spans.record("validator.admit", item.packet.packet_id, item.record.time_ms, now_ms)
 
     async def _release_held(self) -> int:
         """Let partitions go on whose time has come; return how long to wait for records, ms."""

@@ -21,6 +21,7 @@ from pipeline.apps.demo.run import (
 )
 from pipeline.apps.demo.scene import set_scene
 from schemas import schema_folder
+from tests.support.collector import Collector
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults]
 PACKET_RECORDS = 4
@@ -104,6 +105,16 @@ async def test_no_plain_value_is_written_outside_the_platform_zone(survived: Sho
     assert leaks == []
     # The search is able to find: inside the zone the words stand in clear.
     assert PLAIN[0] in survived.deployment.store_file.read_bytes()
+
+
+async def test_packets_are_traced_from_site_to_store(survived: Show, collector: Collector) -> None:
+    """Whatever was killed, many packets have a span of every step, under the one root that the site made."""
+    steps = {"site.deliver", "validator.admit", "node.commit", "platform.store"}
+    whole = [found for found in collector.spans.values() if {span.name for _, span in found} == steps]
+    assert len(whole) > packets_stored(survived) / 4
+    for found in whole:
+        (root,) = {span.span_id for _, span in found if span.name == "site.deliver"}
+        assert {span.parent_span_id for _, span in found if span.name != "site.deliver"} == {root}
 
 
 async def test_stopping_leaves_no_process(survived: Show) -> None:

@@ -174,6 +174,14 @@ def test_the_list_of_metrics_is_complete() -> None:
     assert all(named(text) <= ours for text in pages)
 
 
+def test_every_log_event_is_told() -> None:
+    source = "\n".join(path.read_text("utf-8") for path in (ROOT / "pipeline").rglob("*.py"))
+    events = set(re.findall(r"\b_?log\.(?:debug|info|warning|error)\(\s*\"(\w+)\"", source))
+    logs = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("## Logs")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in logs.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == events
+
+
 def test_every_halt_has_a_remedy() -> None:
     text = (ROOT / "docs" / "operations.md").read_text("utf-8")
     rows = [line for line in text.splitlines() if line.startswith("| `")]

@@ -5,14 +5,16 @@ from functools import partial
 
 import structlog
 
-from pipeline.core.block import encode_certified, parse_certified
+from pipeline.core.block import Block, Kind, encode_certified, parse_certified
 from pipeline.core.derive import Derived
+from pipeline.core.packet import packet_id
 from pipeline.core.quorum import Certified, check_certificate
 from pipeline.ports import LedgerBlock
 from pipeline.services.accounting.memory import Committed, NodeMemory
 from pipeline.services.accounting.startup import ledger_block
 from pipeline.services.accounting.votes import VoteOutcome, parse_vote
 from pipeline.telemetry import node_metrics as metrics
+from pipeline.telemetry import spans
 
 _log = structlog.get_logger(__name__)
 _FETCH_RECORDS = 1000
@@ -113,6 +115,7 @@ class Committing:
         now_ms = memory.links.clock.now_ms()
         for entry in derived.block.entries:
             metrics.COMMIT_SECONDS.observe(max(0, now_ms - entry.time_ms) / 1000)
+        _trace(derived.block, now_ms, memory.identity.name)
         memory.bell.ring()
 
     def report_repairs(self) -> None:
@@ -134,3 +137,10 @@ class Committing:
     async def _check(self, last: Committed) -> None:
         await self._memory.committer.check_head(last.before, last.block, self._memory.published)
         self.report_repairs()
+
+
+def _trace(block: Block, now_ms: int, node: str) -> None:
+    for entry in block.entries if spans.is_on() else ():
+        if entry.kind is Kind.PACKET:
+            identifier = packet_id(entry.payload)
+            spans.record("node.commit", identifier, entry.time_ms, now_ms, node, height=block.header.height)

@@ -18,7 +18,7 @@ from pipeline.core.names import SiteName
 from pipeline.core.receipt import Receipt, ReceiptProblem, parse_site_head, verify_head
 from pipeline.services.site_agent.needs import SiteParts
 from pipeline.services.site_agent.retry import settled
-from pipeline.telemetry import site_metrics
+from pipeline.telemetry import site_metrics, spans
 
 
 class Confirmer:
@@ -121,6 +121,7 @@ class Confirmer:
         site_metrics.CONFIRMED_RECORDS.labels(self._label).inc(records)
         for made in verdict.committed:
             site_metrics.COMMIT_SECONDS.labels(self._label).observe(max(0, now - made.oldest_ms) / 1000)
+            spans.record(spans.ROOT, made.packet_id, made.oldest_ms, now)
 
 
 def verified_head(receipt: Receipt) -> VerifiedHead:
