@@ -21,7 +21,7 @@ from pipeline.config import default_data_dir
 from pipeline.core.contract import Contract
 from pipeline.core.errors import ConfigError, TransientError
 
-_START_TIMEOUT_S = 180
+_START_TIMEOUT_S = 300
 _STOP_TIMEOUT_S = 90
 _POLL_S = 0.3
 
@@ -86,8 +86,8 @@ def up(
 def _tell_addresses(deployment: LocalDeployment) -> None:
     say(f"running in {deployment.data_dir}; Ctrl-C or `bkdms down` stops it")
     for label, address in tell_addresses(deployment).items():
-        say(f"  {label:9} {address}")
-    say(f"  {'state':9} bkdms status --data-dir {deployment.data_dir}")
+        say(f"  {label:11} {address}")
+    say(f"  {'state':11} bkdms status --data-dir {deployment.data_dir}")
 
 
 def _detach(folder: Path, *options: str) -> None:
@@ -157,4 +157,4 @@ def _show(found: StackStatus) -> None:
     if stages:
         console.print(heights)
     for label, address in read_addresses(Path(found.data_dir)).items():
-        say(f"  {label:9} {address}")
+        say(f"  {label:11} {address}")
