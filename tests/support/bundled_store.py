@@ -23,7 +23,7 @@ _OLDEST_MS = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp() * 1000)
 
 @dataclass
 class BundledChain:
-    """Blocks with the first ``records`` of every bundled site; another site's packet stays unopened, one site is silent."""
+    """Blocks with the first ``records`` of each bundled site; one site is silent, another's packet stays unopened."""
 
     records: int = 600
 

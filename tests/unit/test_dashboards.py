@@ -3,11 +3,8 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -28,6 +25,7 @@ from pipeline.telemetry import (
     site_metrics,
     validator_metrics,
 )
+from tests.support.panels import Question, panels, questions
 
 MODULES = (
     api_metrics,
@@ -52,32 +50,6 @@ OTHERS = {
 }
 METRIC = re.compile(r"\b(?:bkdms_\w+|process_\w+|up)\b(?=\{)")
 SHOWN = macros.Shown(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC), 60)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """One question of one panel."""
-
-    board: Board
-    title: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.board.uid}: {self.title}"
-
-
-def panels(board: Board) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(text_of(board))["panels"]
-    return found
-
-
-def asked(key: str) -> Iterator[Asked]:
-    """Yield every question of every panel that has ``key``: ``expr`` or ``rawSql``."""
-    for board in BOARDS:
-        for panel in panels(board):
-            for target in panel.get("targets", []):
-                if key in target:
-                    yield Asked(board, panel["title"], target[key])
 
 
 def choices(board: Board) -> dict[str, list[str]]:
@@ -178,8 +150,8 @@ def test_dashboards_are_provisioned_and_can_not_be_changed_in_grafana() -> None:
     assert not any(json.loads(text_of(board))["editable"] for board in BOARDS)
 
 
-@pytest.mark.parametrize("question", [*asked("expr")], ids=str)
-def test_questions_to_prometheus_name_metrics_and_labels_that_exist(question: Asked) -> None:
+@pytest.mark.parametrize("question", [*questions(is_sql=False)], ids=str)
+def test_questions_to_prometheus_name_metrics_and_labels_that_exist(question: Question) -> None:
     known = registered()
     found = set(METRIC.findall(question.text))
     names = set(re.findall(r"\bbkdms_\w+|\bprocess_\w+", re.sub(r'"[^"]*"', "", question.text)))
@@ -192,8 +164,8 @@ def test_questions_to_prometheus_name_metrics_and_labels_that_exist(question: As
     assert labels <= allowed
 
 
-@pytest.mark.parametrize("question", [*asked("expr")], ids=str)
-def test_every_selector_of_prometheus_names_the_chain(question: Asked) -> None:
+@pytest.mark.parametrize("question", [*questions(is_sql=False)], ids=str)
+def test_every_selector_of_prometheus_names_the_chain(question: Question) -> None:
     assert all(part.startswith('chain="$chain"') for part in re.findall(r"\{([^}]*)\}", question.text))
 
 
@@ -201,18 +173,18 @@ def test_every_selector_of_prometheus_names_the_chain(question: Asked) -> None:
     "board", [board for board in BOARDS if not board.is_by_chain], ids=lambda board: board.uid
 )
 def test_a_dashboard_without_a_chain_to_choose_does_not_ask_prometheus(board: Board) -> None:
-    assert not [question for question in asked("expr") if question.board is board]
+    assert not [question for question in questions(is_sql=False) if question.board is board]
 
 
 def test_city_indicators_come_from_the_store_alone() -> None:
-    assert not [question for question in asked("expr") if question.board is CITY]
-    assert len([question for question in asked("rawSql") if question.board is CITY]) >= 10
+    assert not [question for question in questions(is_sql=False) if question.board is CITY]
+    assert len([question for question in questions(is_sql=True) if question.board is CITY]) >= 10
 
 
 def test_prometheus_accepts_every_expression(tmp_path: Path) -> None:
     rules = [
         {"record": f"panel:{place}", "expr": macros.expression(question.text, shown(question.board))}
-        for place, question in enumerate(asked("expr"))
+        for place, question in enumerate(questions(is_sql=False))
     ]
     file = tmp_path / "panels.yml"
     file.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}), "utf-8")
@@ -227,8 +199,8 @@ def test_prometheus_accepts_every_expression(tmp_path: Path) -> None:
     assert f"{len(rules)} rules found" in checked.stdout
 
 
-@pytest.mark.parametrize("question", [*asked("rawSql")], ids=str)
-def test_questions_to_the_store_read_views_alone_and_are_filled_wholly(question: Asked) -> None:
+@pytest.mark.parametrize("question", [*questions(is_sql=True)], ids=str)
+def test_questions_to_the_store_read_views_alone_and_are_filled_wholly(question: Question) -> None:
     text = macros.statement(question.text, shown(question.board))
     # `extract(epoch FROM …)` names no table.
     tables = set(re.findall(r"(?<!epoch )\b(?:FROM|JOIN) (\w+)", text))
