@@ -109,6 +109,12 @@ def test_a_gas_without_a_factor_does_not_convert_from_ppb() -> None:
     assert Figures(DEFAULT_PLAN, rows).found(Kind.VALIDITY)[0].achieved == 0
 
 
+@pytest.mark.parametrize(("value", "valid"), [("0", 1), ("1", 1), ("0.5", 0), ("2", 0)])
+def test_yes_or_no_is_one_or_zero(value: str, valid: int) -> None:
+    rows = [row("2022-05-01", value, indicator="SC: SH: SA: 3A", unit="C62")]
+    assert Figures(DEFAULT_PLAN, rows).found(Kind.VALIDITY)[0].achieved == valid
+
+
 @pytest.mark.parametrize(("quality", "traceable"), [(0, 0), (1, 1), (5, 1), (6, 0)])
 def test_values_of_no_or_the_last_quality_code_are_not_traceable(quality: int, traceable: int) -> None:
     figure = Figures(plan_of(HOURLY), hours(0, quality=quality)).one(Kind.TRACEABILITY)

@@ -1,5 +1,6 @@
 """Windows and slots: time is cut without gap or overlap, whatever the clocks of a zone do."""
 
+from datetime import datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -65,6 +66,36 @@ def test_days_join_around_strange_changes_of_clocks(name: str, day: str) -> None
         window = window_of(Period.DAY, time_ms, zone)
         assert window.start <= time_ms < window.end
         assert next_window(window, zone).start == window.end
+
+
+class JumpOverMidnight(tzinfo):
+    """A zone whose clocks jumped from 23:30 on 2022-03-26 to 00:30, so that the 27th has no midnight."""
+
+    _before = datetime(2022, 3, 26, 23, 30)  # noqa: DTZ001 - local
+    _after = datetime(2022, 3, 27, 0, 30)  # noqa: DTZ001 - local
+
+    def utcoffset(self, dt: datetime | None) -> timedelta:
+        assert dt is not None
+        local = dt.replace(tzinfo=None, fold=0)
+        jumped = local >= self._after or (local >= self._before and dt.fold == 1)
+        return timedelta(hours=1) if jumped else timedelta(0)
+
+    def fromutc(self, dt: datetime) -> datetime:
+        return dt + timedelta(hours=1) if dt.replace(tzinfo=None) >= self._before else dt
+
+    def dst(self, _dt: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, _dt: datetime | None) -> str | None:
+        return None
+
+
+def test_days_join_where_clocks_jump_over_midnight() -> None:
+    zone, start = JumpOverMidnight(), at("2022-03-26T00:00")
+    windows = {window_of(Period.DAY, start + minute * MINUTE, zone) for minute in range(3 * 24 * 60)}
+    ordered = sorted(windows)
+    assert [window.end for window in ordered[:-1]] == [window.start for window in ordered[1:]]
+    assert window_of(Period.DAY, at("2022-03-26T23:45"), zone) == ordered[0]
 
 
 def test_times_before_1970_and_after_8999_lie_in_no_window() -> None:

@@ -25,14 +25,14 @@ class Reading(NamedTuple):
 
 
 def distinct(rows: Iterable[Observed]) -> list[Observed]:
-    """Return every row once, whatever their order and repeats, in order of their identity."""
+    """Return every row once, whatever their order and repeats."""
     found: dict[tuple[str, int, int], Observed] = {}
     for row in rows:
         place = row[:3]
         known = found.get(place)
         if known is None or row < known:  # rows that contradict each other: the choice depends on no order
             found[place] = row
-    return sorted(found.values())
+    return list(found.values())
 
 
 def limits_of(series: Series) -> Limits | None:
