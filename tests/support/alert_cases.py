@@ -20,6 +20,8 @@ class Case:
     at: str
     labels: dict[str, str] | None = None
     summary: str = ""
+    # Before the alert has waited for as long as it has to.
+    early: str = "1m45s"
 
     @property
     def fires(self) -> bool:
@@ -151,7 +153,14 @@ SURROUNDINGS: Final = (
         _at("platform"),
         "platform can't use its database",
     ),
-    Case("DatabaseAway", {_retries("database"): "1+1x3 4x40"}, "4m"),
+    Case(
+        "DatabaseAway",
+        {_retries("database", "node-2"): "1+2x40"},
+        "4m",
+        _at("node-2"),
+        "node-2 can't use its database",
+    ),
+    Case("DatabaseAway", {_retries("database"): "1+1x3 4x40", _retries("kafka"): "1+2x40"}, "4m"),
     Case(
         "StepsFailing",
         {_retries("disk", "node-1"): "1+1x80"},
@@ -184,6 +193,7 @@ SURROUNDINGS: Final = (
         "3m",
         _at("site-1", folder="spool"),
         "1GiB are left under spool of site-1",
+        early="45s",
     ),
     Case("DiskAlmostFull", {of("bkdms_disk_free_bytes", "site-1", folder="spool"): "3e9x20"}, "3m"),
     Case(
@@ -222,6 +232,7 @@ SURROUNDINGS: Final = (
         "10m",
         _at("api", use="kafka"),
         "certificate kafka of api ends in 23h 50m 0s",
+        early="45s",
     ),
     Case(
         "CertificateEndsNow",
@@ -236,6 +247,7 @@ CHAIN_CASES: Final = (
         "5m",
         _on(),
         f"too few nodes of {CHAIN} agree: blocks wait for their certificate",
+        early="2m45s",
     ),
     Case("NoQuorum", {_height("derived"): "5+1x60", _height("certified"): "4+1x60"}, "5m"),
     Case(
@@ -275,13 +287,14 @@ CHAIN_CASES: Final = (
         _on(node="node-4"),
         "cosignatures in the name of node-4 are not its own",
     ),
-    Case("VotesInvalid", {_votes("node-4", "invalid"): "2x20"}, "4m"),
+    Case("VotesInvalid", {_votes("node-4", "invalid"): "2x20", _votes("node-4", "late"): "0+1x20"}, "4m"),
     Case(
         "NodeBehind",
         {_height("committed", "node-1"): "0+1x80", _height("committed", "node-3"): "3x80"},
         "14m",
         _at("node-3", stage="committed"),
         "node-3 is blocks behind the others",
+        early="7m",
     ),
     Case(
         "NodeBehind",
@@ -295,7 +308,7 @@ CHAIN_CASES: Final = (
         _at("node-1"),
         "node-1 has 30000 records of the chain log before it",
     ),
-    Case("ChainLogWaiting", {of("bkdms_node_log_lag_records", "node-1"): "30000x20 0x20 30000x20"}, "12m"),
+    Case("ChainLogWaiting", {of("bkdms_node_log_lag_records", "node-1"): "30000x20 5000x40"}, "12m"),
     Case(
         "CommitSlow",
         {
@@ -348,7 +361,10 @@ CHAIN_CASES: Final = (
     ),
     Case(
         "LedgerTampered",
-        {of("bkdms_ledger_repairs_total", "node-1", reason="empty"): "0x4 1x20"},
+        {
+            of("bkdms_ledger_repairs_total", "node-1", reason="empty"): "0x4 1x20",
+            of("bkdms_ledger_repairs_total", "node-1", reason="uncertified"): "0x20",
+        },
         "4m",
     ),
     Case(
@@ -457,6 +473,7 @@ PLATFORM: Final = (
         "12m",
         _on(),
         f"the store of {CHAIN} misses blocks that are minutes old",
+        early="6m",
     ),
     Case(
         "StoreBehind",
@@ -472,7 +489,10 @@ PLATFORM: Final = (
     ),
     Case(
         "PacketsUnopened",
-        {of("bkdms_platform_packets_total", "platform", status="ok", reason=""): "0+1x20"},
+        {
+            of("bkdms_platform_packets_total", "platform", status="ok", reason=""): "0+1x20",
+            of("bkdms_platform_packets_total", "platform", status="unopened", reason="no_key"): "0x20",
+        },
         "4m",
     ),
     Case(
@@ -488,7 +508,10 @@ PLATFORM: Final = (
     ),
     Case(
         "ContentMismatch",
-        {of("bkdms_platform_packets_total", "platform", status="mismatch", reason="wrong_digest"): "1x20"},
+        {
+            of("bkdms_platform_packets_total", "platform", status="mismatch", reason="wrong_digest"): "1x20",
+            of("bkdms_platform_packets_total", "platform", status="ok", reason=""): "0+1x20",
+        },
         "4m",
     ),
     Case(
@@ -513,6 +536,7 @@ PLATFORM: Final = (
         "12m",
         _at("api"),
         "api does not know blocks that are minutes old",
+        early="6m",
     ),
     Case("ApiBehind", {_height("published"): "9+1x80", of("bkdms_api_view_height", "api"): "0+1x80"}, "12m"),
     Case(
@@ -528,8 +552,9 @@ PLATFORM: Final = (
     Case(
         "ApiFailing",
         {
-            of("bkdms_api_requests_total", "api", route="/a", status="404"): "0+1x60",
-            of("bkdms_api_requests_total", "api", route="/a", status="200"): "0+4x60",
+            of("bkdms_api_requests_total", "api", route="/a", status="404"): "0+10x60",
+            of("bkdms_api_requests_total", "api", route="/a", status="200"): "0+40x60",
+            of("bkdms_api_requests_total", "api", route="/a", status="503"): "0+1x60",
         },
         "11m",
     ),

@@ -26,7 +26,8 @@ DEADLINE_S: Final = 30.0
 _POLL_S: Final = 0.1
 _HTTP_TIMEOUT_S: Final = 5
 # Ranges, offsets and the time that an alert waits; texts for people spell their times out in words.
-_DURATION: Final = re.compile(r"(?<=\[)(\d+)([smhd])(?=\])|(?<=offset )(\d+)([smhd])|(?<=for: )(\d+)([smhd])")
+_DURATION: Final = re.compile(r"(\[|offset |for: )(\d+)([smhd])\b")
+_FLOOR_S: Final = {"[": 15, "offset ": 5, "for: ": 2}
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -155,17 +156,18 @@ def running_prometheus(
 
 
 def quickened(rules: str, factor: int, thresholds: Mapping[str, str] | None = None) -> str:
-    """Return the text of alert rules with all times divided by ``factor``, but no shorter than a second.
+    """Return the text of alert rules with all times divided by ``factor``, within reason.
 
-    ``thresholds`` replaces parts of expressions, for what would have to be waited for otherwise.
+    What a rule looks back on has to hold two scrapes and the longest pause of a program between two attempts.
+    ``thresholds`` replaces parts of expressions afterwards, for what would have to be waited for otherwise.
 
     Raises:
         AssertionError: a part to replace is not there.
     """
 
     def shorter(found: re.Match[str]) -> str:
-        number, unit = (one for one in found.groups() if one is not None)
-        return f"{max(1, int(number) * _SECONDS[unit] // factor)}s"
+        kind, number, unit = found.groups()
+        return f"{kind}{max(_FLOOR_S[kind], int(number) * _SECONDS[unit] // factor)}s"
 
     text = _DURATION.sub(shorter, rules)
     for old, new in (thresholds or {}).items():

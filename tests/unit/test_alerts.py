@@ -42,16 +42,23 @@ def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
 def as_test(case: Case) -> dict[str, Any]:
     """Return a case as promtool has it."""
     rule = next(rule for rule in RULES if rule["alert"] == case.alert)
-    expected = {
-        "exp_labels": {"severity": rule["labels"]["severity"], **(case.labels or {})},
-        "exp_annotations": {"summary": case.summary, "runbook_url": rule["annotations"]["runbook_url"]},
-    }
+    looks: list[dict[str, Any]] = [{"eval_time": case.at, "alertname": case.alert, "exp_alerts": []}]
+    if case.fires:
+        looks[0]["exp_alerts"] = [_expected(case, rule)]
+        if "for" in rule:
+            # It holds by then, and not for long enough.
+            looks.append({"eval_time": case.early, "alertname": case.alert, "exp_alerts": []})
     return {
         "interval": "15s",
         "input_series": [{"series": name, "values": values} for name, values in case.series.items()],
-        "alert_rule_test": [
-            {"eval_time": case.at, "alertname": case.alert, "exp_alerts": [expected] if case.fires else []}
-        ],
+        "alert_rule_test": looks,
+    }
+
+
+def _expected(case: Case, rule: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "exp_labels": {"severity": rule["labels"]["severity"], **(case.labels or {})},
+        "exp_annotations": {"summary": case.summary, "runbook_url": rule["annotations"]["runbook_url"]},
     }
 
 

@@ -157,6 +157,7 @@ def _with_agent(
 
     from pipeline.apps.observed import observe  # noqa: PLC0415
     from pipeline.apps.site_agent import open_site_agent  # noqa: PLC0415
+    from pipeline.telemetry.metrics import WORKER_READY  # noqa: PLC0415
 
     if settings.worker.metrics_port is not None:
         observe("site", settings)
@@ -164,6 +165,7 @@ def _with_agent(
 
     async def main() -> "SiteStatus":
         async with open_site_agent(settings) as agent:
+            WORKER_READY.set(1)
             return await work(agent)
 
     async def interruptible() -> "SiteStatus | None":
