@@ -544,6 +544,8 @@ PLATFORM: Final = (
         {
             of("bkdms_api_requests_total", "api", route="/a", status="503"): "0+1x60",
             of("bkdms_api_requests_total", "api", route="/a", status="200"): "0+4x60",
+            of("bkdms_api_requests_total", "api", route="/metrics", status="200"): "0+40x60",
+            of("bkdms_api_requests_total", "api", route="/health/ready", status="503"): "0+40x60",
         },
         "11m",
         _at("api"),
