@@ -19,11 +19,14 @@ from pipeline.apps.local.deployment import DEFAULT_URL, LocalDeployment, LocalPl
 from pipeline.apps.local.status import StackStatus, read_status
 from pipeline.config import default_data_dir
 from pipeline.core.contract import Contract
+from pipeline.core.disk_forecast import DiskForecast
 from pipeline.core.errors import ConfigError, TransientError
 
 _START_TIMEOUT_S = 300
 _STOP_TIMEOUT_S = 90
 _POLL_S = 0.3
+_SOON_DAYS = 30
+_YEAR_DAYS = 365
 
 DataDir = Annotated[
     Path | None,
@@ -156,5 +159,30 @@ def _show(found: StackStatus) -> None:
             heights.add_row(part.name, *(str(part.heights.get(stage, "")) for stage in stages))
     if stages:
         console.print(heights)
+    say(f"  {'disk':9} {tell_disk(found.disk)}")
     for label, address in read_addresses(Path(found.data_dir)).items():
         say(f"  {label:11} {address}")
+
+
+def tell_disk(disk: DiskForecast | None) -> str:
+    """Return the forecast of a disk in one line."""
+    if disk is None:
+        return "no forecast yet: the chain is younger than an hour, or its store can't be read"
+    grows = (
+        f"{_size(disk.free)} free; blocks grow {_size(disk.ledger_per_day)} a day, everything "
+        f"{_size(disk.disk_per_day)} ({_size(disk.per_site_and_day)} a site)"
+    )
+    if disk.full_in_days is None:
+        return f"{grows}; nothing is being added"
+    days = disk.full_in_days
+    last = f"{days:,.0f} days" if days < _YEAR_DAYS else f"{min(days / _YEAR_DAYS, 999):,.0f} years"
+    warning = "WARNING: " if days < _SOON_DAYS else ""
+    return f"{warning}{grows}; full in {last}, by the last {disk.observed_hours:,.0f} h"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

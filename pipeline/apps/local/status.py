@@ -15,6 +15,8 @@ from ops.ports import HOST, reserve
 from ops.stack import KAFKA, POSTGRES, REDIS
 from ops.supervisor import read_children
 from pipeline.apps.local.deployment import API_NAME, PROMETHEUS_NAME, fetch
+from pipeline.apps.local.disk import disk_forecast
+from pipeline.core.disk_forecast import DiskForecast
 
 _HEIGHTS = "bkdms_node_height"
 _LAG_SUFFIX = ("lag_records", "lag_blocks")
@@ -39,11 +41,12 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class StackStatus:
-    """All parts, and which process holds the data folder (None: nothing runs)."""
+    """All parts, which process holds the data folder (None: nothing runs), and how long the disk lasts."""
 
     data_dir: str
     process: int | None
     parts: tuple[PartStatus, ...]
+    disk: DiskForecast | None = None
 
     @property
     def is_good(self) -> bool:
@@ -78,7 +81,7 @@ def read_status(data_dir: Path) -> StackStatus:
                 child.log_file,
             )
         )
-    return StackStatus(str(data_dir), process, tuple(parts))
+    return StackStatus(str(data_dir), process, tuple(parts), disk_forecast(data_dir))
 
 
 def _cpu_seconds(child: ChildStatus) -> float:
