@@ -166,6 +166,18 @@ def test_a_step_over_a_gap_is_not_judged() -> None:
     assert counts(Figures(plan_of(HOURLY | {"step": "5"}), rows), Kind.PLAUSIBILITY)[:2] == (0, 1)
 
 
+def test_without_an_interval_every_step_of_a_window_is_judged() -> None:
+    rows = hours(0, value="100") + hours(23, value="10")
+    figures = Figures(plan_of({"step": "5"}), rows)
+    assert counts(figures, Kind.PLAUSIBILITY)[:2] == (0, 1)
+
+
+def test_a_step_over_a_missing_day_is_judged_and_over_two_is_not() -> None:
+    rows = [row(f"2022-05-{day:02}", str(day)) for day in (1, 3, 6)]
+    plan = plan_of({"interval": "day", "step": "2"}, windows=["month"])
+    assert counts(Figures(plan, rows), Kind.PLAUSIBILITY)[:2] == (1, 1)
+
+
 @pytest.mark.parametrize(("limit", "finding"), [("75", Finding.NONE), ("75.1", Finding.BELOW_LIMIT)])
 def test_a_figure_below_the_plans_limit_is_noted(limit: str, finding: Finding) -> None:
     figures = Figures(plan_of(HOURLY, limits={"completeness": limit}), hours(*range(18)))

@@ -176,6 +176,17 @@ def test_more_than_20_percent_not_reported_is_noted(reported: int, finding: Find
     assert (figure.achieved, figure.possible, figure.finding) == (reported, 5, finding)
 
 
+def test_where_nothing_is_reported_nothing_is_verified() -> None:
+    figure = Figures(plan_of(windows=["year"], report=["EC: ICT: ICT: 1C"]), [row("2025-06-01", "1")])
+    reporting = figure.one(Kind.REPORTING)
+    assert (reporting.achieved, reporting.verified, reporting.quality, reporting.traces.count) == (
+        0,
+        False,
+        0,
+        0,
+    )
+
+
 @pytest.mark.parametrize(("word", "count"), [("all", 91), ("core", 55)])
 def test_a_plan_may_ask_for_all_or_the_core_indicators(word: str, count: int) -> None:
     rows = yearly({("EC: ICT: ICT: 1C", ""): ("50", "P1")})

@@ -61,7 +61,7 @@ def summarise(plan: CityPlan, cell: Cell, series: Series, rows: Iterable[Observe
     rule = plan.rule_of(series)
     found = readings(series, once)
     shares = _slot_shares(plan, cell, rule, once, found) | _row_shares(rule, once, found)
-    checks = _plausibility(rule, found)
+    checks = _plausibility(rule, found, cell.window.end - cell.window.start)
     sound = all(map(is_traceable, {reading.quality for reading in found}))
     return SeriesSummary(
         series,
@@ -105,7 +105,7 @@ def _row_shares(rule: SeriesRule, rows: Sequence[Observed], found: Sequence[Read
     return shares
 
 
-def _plausibility(rule: SeriesRule, found: Sequence[Reading]) -> dict[str, Share]:
+def _plausibility(rule: SeriesRule, found: Sequence[Reading], cell_ms: int) -> dict[str, Share]:
     checks: dict[str, Share] = {}
     if found and (rule.low is not None or rule.high is not None):
         low, high = rule.low, rule.high
@@ -114,11 +114,11 @@ def _plausibility(rule: SeriesRule, found: Sequence[Reading]) -> dict[str, Share
         )
         checks["plausible_range"] = Share(good, len(found))
     if rule.step is not None:
-        reach = STEP_INTERVALS * rule.interval.every_ms if rule.interval else 0
+        reach = STEP_INTERVALS * rule.interval.longest_ms if rule.interval else cell_ms
         steps = [
             abs(after.nano - before.nano)
             for before, after in pairwise(found)
-            if not reach or after.time_ms - before.time_ms <= reach
+            if after.time_ms - before.time_ms <= reach
         ]
         if steps:
             checks["plausible_step"] = Share(sum(step <= rule.step for step in steps), len(steps))

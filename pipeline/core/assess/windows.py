@@ -18,6 +18,12 @@ MAX_DATABLE_MS: Final = 221_845_392_000_000  # 9000-01-01: beyond, calendars of 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _CACHED_WINDOWS: Final = 4096
+_LONGEST_HOURS: Final = {
+    Period.HOUR: 1,
+    Period.DAY: 25,
+    Period.MONTH: 31 * 24 + 1,
+    Period.YEAR: 366 * 24 + 1,
+}
 
 
 def is_datable(time_ms: int) -> bool:
@@ -89,6 +95,11 @@ class Interval:
 
     every_ms: int
     period: Period | None = None
+
+    @property
+    def longest_ms(self) -> int:
+        """How long it may last: a period's days may have an hour more than others."""
+        return self.every_ms if self.period is None else _LONGEST_HOURS[self.period] * HOUR_MS
 
 
 class Slots:
