@@ -196,6 +196,15 @@ def test_the_digest_tells_plans_apart_and_is_the_same_for_the_same() -> None:
     assert {len(digest) for digest in digests} == {32}
 
 
+@pytest.mark.parametrize(("name", "value"), [("FORMULAS_VERSION", 0), ("_catalogue_text", lambda: "another")])
+def test_other_formulas_or_another_catalogue_have_another_digest(
+    name: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = DEFAULT_PLAN.digest
+    monkeypatch.setattr(f"pipeline.core.assess.plan.{name}", value)
+    assert before != DEFAULT_PLAN.digest
+
+
 def test_every_formula_that_figures_name_is_explained() -> None:
     used = {*RECKONINGS, *CITY_FORMULAS, *KIND_OF_SHARE}
     used |= {"shares_add_up", "part_of_whole", "reported", "percent_of_target", "points_of_maximum"}

@@ -303,6 +303,14 @@ def test_a_planned_figure_is_made_of_the_sites_values() -> None:
     assert (figure.exact, figure.unit, figure.achieved, figure.traces.count) == ("2.5", "C62", 2, 5)
 
 
+def test_a_planned_figure_replaces_what_sites_report_of_the_indicator() -> None:
+    plan = plan_of({"values": ["travel_time_index"], "indicator": "LOCAL:TRAVEL_TIME"}, windows=["year"],
+                   figures=[TRAVEL_FIGURE])  # fmt: skip
+    rows = travel("100", "100", "100", "200", "200", site_id="10.0.0.1")
+    rows += yearly({("EC: I: T: 5A", ""): ("9", "C62")}, site_id="10.0.0.3")
+    assert Figures(plan, rows).one(Kind.VALUE, site_id="", indicator="EC: I: T: 5A").exact == "2"
+
+
 def test_a_figure_outside_its_indicators_range_is_noted() -> None:
     """Nobody travels faster at peak than at free flow."""
     plan = plan_of({"values": ["travel_time_index"]}, windows=["year"], figures=[TRAVEL_FIGURE])
