@@ -10,6 +10,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,8 @@ from ops.postgres.role_table import DatabaseRole
 from ops.postgres.server import address_at
 from ops.redis.server import find_program
 from ops.tls.authority import CertificateFiles
+from pipeline.apps.provision.files import write_files
+from pipeline.apps.provision.plan import read_plan
 from tests.support import compose
 from tests.support.native_compose import NativeDeployment
 
@@ -115,6 +118,21 @@ def test_what_was_made_ready_is_made_ready_again_without_change(deployment: Nati
     assert {path: path.read_bytes() for path in folder.rglob("*.pem")} == before
     # Nothing but what this test gave PostgreSQL other paths in.
     assert said.splitlines()[:-1] in ([], ["postgres/postgresql.conf"])
+
+
+def test_nothing_was_written_where_containers_may_only_read(
+    deployment: NativeDeployment, tmp_path: Path
+) -> None:
+    """Beside what was made ready there is the registrar's journal alone, and its keys for the platform."""
+    made = write_files(read_plan(compose.PLAN), tmp_path / "again", now=datetime.now(UTC)).root
+    folder = deployment.folder / "deployment"
+    there, expected = (
+        {str(path.relative_to(top)) for path in top.rglob("*") if path.is_file()} for top in (folder, made)
+    )
+    assert expected <= there
+    assert {name.partition("/")[0] for name in there - expected} == {"desk"}
+    keys = deployment.folder / "state" / "platform-keys"
+    assert {path.suffix for path in keys.iterdir()} == {".json"}
 
 
 def test_a_service_that_was_stopped_is_not_healthy(deployment: NativeDeployment) -> None:
