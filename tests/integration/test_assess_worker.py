@@ -31,24 +31,12 @@ from pipeline.core.assess.model import Assessment
 from pipeline.core.assess.query import Wanted
 from pipeline.core.topics import Topics
 from tests.integration.kafka_clients import consumer, producer
-from tests.support.assessing import Assessing
+from tests.support.assessing import PLAN, Assessing
 from tests.support.postgres import Database
 from tests.support.waiting import read_topic
 
 pytestmark = pytest.mark.stack
 DEADLINE_S = 60.0
-PLAN = """
-[[cities]]
-country = "US"
-city = "unlocode:USMES"
-windows = ["hour", "day"]
-[[cities.series]]
-indicator = "LOCAL:TRAFFIC_SPEED"
-interval = "30m"
-lateness = "1d"
-high = "100"
-values = ["mean"]
-"""
 # The real program, but killed in place of its first send.
 DIES_BEFORE_SENDING = """
 import os, sys

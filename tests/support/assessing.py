@@ -24,6 +24,19 @@ from tests.support.sql_faults import all_rows
 from tests.support.world import NOW_MS, TestSite, World
 
 TOPIC = "kpi.assessments.v1"
+PLAN = """
+[[cities]]
+country = "US"
+city = "unlocode:USMES"
+windows = ["hour", "day"]
+[[cities.series]]
+indicator = "LOCAL:TRAFFIC_SPEED"
+interval = "30m"
+lateness = "1d"
+high = "100"
+values = ["mean"]
+"""
+"""``plan_of()`` as a file has it."""
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 
