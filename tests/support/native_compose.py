@@ -110,13 +110,13 @@ class NativeDeployment:
         """Run a service's health check."""
         kind, *test = self.every[name]["healthcheck"]["test"]
         argv = ["sh", "-c", *test] if kind == "CMD-SHELL" else test
-        ran = subprocess.run(
-            self._mapped(name, argv),
-            env=self._environment(name),
-            capture_output=True,
-            timeout=CHECK_TIMEOUT_S,
-            check=False,
-        )
+        check = self._mapped(name, argv)
+        try:
+            ran = subprocess.run(
+                check, env=self._environment(name), capture_output=True, timeout=CHECK_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return False
         return ran.returncode == 0
 
     def await_health(self, name: str) -> None:
