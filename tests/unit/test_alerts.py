@@ -14,7 +14,8 @@ from prometheus_client import REGISTRY
 from ops.prometheus.configuration import RULES_FILE, Target, configuration
 from ops.prometheus.server import find_program
 from ops.tls.authority import CertificateFiles
-from tests.support.alert_cases import CASES, Case
+from tests.support.alert_case import Case
+from tests.support.alert_cases import CASES
 
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final[list[dict[str, Any]]] = [
