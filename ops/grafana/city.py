@@ -10,6 +10,8 @@ _CITY = "country = ${country:sqlstring} AND city = ${city:sqlstring}"
 _HERE = f"{_CITY} AND site_id IN (${{site:sqlstring}}) AND indicator = ${{indicator:sqlstring}}"
 _WHEN = "$__timeFilter(observed_at)"
 _ASSESSED = f"{_CITY} AND $__timeFilter(window_start)"
+# A year's score is wanted when a week of it is shown.
+_OVERLAPPING = f"{_CITY} AND window_start <= $__timeTo() AND window_end > $__timeFrom()"
 _QUALITY = """CASE quality WHEN 1 THEN 'accurate measurement' WHEN 2 THEN 'survey, extrapolated'
     WHEN 3 THEN 'higher level, extrapolated' WHEN 4 THEN 'assumption or estimate'
     WHEN 5 THEN 'personal estimate' WHEN 6 THEN 'not traceable' ELSE 'not stated' END"""
@@ -137,20 +139,21 @@ _ANALYSIS = Part(
         bars(
             "Scores",
             "Points of the maximum, of each dimension, sub-dimension and category for which the city set targets; the "
-            "last window of the time shown.",
+            "last window that the time shown has a part of.",
             Look(unit="percent", width=12, highest=100, bounds=Bounds(66, 33, is_low_bad=True)),
             sql(
                 f"""SELECT DISTINCT ON (indicator) indicator AS "group", value AS "score" FROM v_assessments
-                WHERE {_ASSESSED} AND kind = 'score' ORDER BY indicator, window_end DESC"""
+                WHERE {_OVERLAPPING} AND kind = 'score' ORDER BY indicator, window_end DESC"""
             ),
         ),
         bars(
             "Share of target reached",
-            "Where each indicator stands between its start and its target; the last window of the time shown.",
+            "Where each indicator stands between its start and its target; the last window that the time shown has "
+            "a part of.",
             Look(unit="percent", width=12, highest=100, bounds=Bounds(66, 33, is_low_bad=True)),
             sql(
                 f"""SELECT DISTINCT ON (indicator) indicator, value AS "share" FROM v_assessments
-                WHERE {_ASSESSED} AND kind = 'target' ORDER BY indicator, window_end DESC"""
+                WHERE {_OVERLAPPING} AND kind = 'target' ORDER BY indicator, window_end DESC"""
             ),
         ),
         rows(
@@ -161,7 +164,7 @@ _ANALYSIS = Part(
             sql(
                 f"""SELECT window_start, period, indicator, data_point, site_id AS "site", kind, formula, finding,
                     exact AS "figure", unit, tracing_count AS "packets"
-                FROM v_assessments WHERE {_ASSESSED} AND finding <> ''
+                FROM v_assessments WHERE {_OVERLAPPING} AND finding <> ''
                 ORDER BY window_start DESC, indicator, site_id, kind, formula LIMIT 100"""
             ),
         ),

@@ -100,8 +100,8 @@ _GROWTH = Part(
             "Leaves after the last block each node committed, and after the last one exported. All lines meet when "
             "nothing waits.",
             Look(unit="none", width=8, lowest=None),
-            prom("bkdms_node_tree_size_leaves{}", "{{instance}}"),
-            prom("bkdms_export_tree_size{}", "exported"),
+            prom("bkdms_node_tree_size_leaves{} > 0", "{{instance}}"),
+            prom("bkdms_export_tree_size{} > 0", "exported"),
         ),
         series(
             "Answers of outside witnesses",

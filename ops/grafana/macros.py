@@ -35,8 +35,9 @@ def statement(text: str, shown: Shown) -> str:
         rf'floor(extract(epoch from \1)/{shown.interval_s})*{shown.interval_s} AS "time"',
         text,
     )
-    between = f"BETWEEN '{_instant(shown.start)}' AND '{_instant(shown.end)}'"
-    text = _FILTER.sub(rf"\1 {between}", text)
+    start, end = f"'{_instant(shown.start)}'", f"'{_instant(shown.end)}'"
+    text = _FILTER.sub(rf"\1 BETWEEN {start} AND {end}", text)
+    text = text.replace("$__timeFrom()", start).replace("$__timeTo()", end)
     return _filled(_LIST.sub(lambda found: _quoted(found[1], shown), text))
 
 

@@ -9,9 +9,9 @@ from ops.grafana.panels import ANY_IS_BAD, RATE, SMALL, Bounds, Look, number, pr
 from ops.grafana.troubles import ANALYSIS, RESOURCES, TROUBLE
 
 
-def _quantiles(metric: str) -> tuple[str, str, str]:
+def _quantiles(metric: str, over: str = RATE) -> tuple[str, str, str]:
     """Return the median, the 95th and the 99th percentile of a histogram over all programs."""
-    of = f"sum by (le) (rate({metric}_bucket{{}}{RATE}))"
+    of = f"sum by (le) (rate({metric}_bucket{{}}{over}))"
     return _share(0.5, of), _share(0.95, of), _share(0.99, of)
 
 
@@ -57,9 +57,9 @@ GLANCE = Part(
         ),
         number(
             "Admission to store, 95 %",
-            "Within this time 19 of 20 packets were admitted, certified, opened and stored.",
+            "Within this time 19 of 20 packets of the time shown were admitted, certified, opened and stored.",
             replace(SMALL, unit="s", bounds=Bounds(30, 300), decimals=1),
-            prom(_quantiles("bkdms_platform_admission_to_store_seconds")[1]),
+            prom(_quantiles("bkdms_platform_admission_to_store_seconds", "[$__range]")[1]),
         ),
         number(
             "Signatures for another block",

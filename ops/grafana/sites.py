@@ -70,7 +70,7 @@ _NOW = Part(
                 FROM v_sites AS s LEFT JOIN v_kpi_records AS k
                     ON k.country = s.country AND k.city = s.city AND k.site_id = s.site_id
                 WHERE s.country = ${country:sqlstring} AND s.city = ${city:sqlstring}
-                GROUP BY s.country, s.city, s.site_id, s.active ORDER BY 3 DESC NULLS FIRST, 1"""
+                GROUP BY s.country, s.city, s.site_id, s.active ORDER BY s.active DESC, 3 DESC NULLS FIRST, 1"""
             ),
             fields=(("silent for", "unit", "s"),),
         ),

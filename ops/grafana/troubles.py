@@ -75,7 +75,7 @@ TROUBLE = Part(
             "Sites held back",
             "Times that a partition was held because a site sent faster than its rate, in the time shown.",
             replace(SMALL, unit="none", decimals=0),
-            prom("sum(increase(bkdms_validator_delays_total{}[$__range])) or vector(0)"),
+            prom("round(sum(increase(bkdms_validator_delays_total{}[$__range]))) or vector(0)"),
         ),
     ),
 )

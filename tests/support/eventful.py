@@ -8,6 +8,7 @@ import secrets
 import shutil
 import sys
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from pipeline.apps.local.deployment import LocalDeployment
 from pipeline.apps.local.settings_file import write_settings
 from pipeline.core import avro
 from pipeline.core.admission import PACKET_SCHEMA
+from pipeline.core.errors import TransientError
 from pipeline.core.keys import Use
 from pipeline.core.packet import PacketDraft, packet_id, seal_packet
 from pipeline.core.policy_file import log_verifier, policy_text
@@ -44,6 +46,7 @@ from tests.support.witness import HonestWitness
 EXPORTER, SITE, SLOW = "exporter-1", "site-1", "validator-slow"
 LIAR = "node-4"
 GAP = 7
+PATIENCE = 2
 LAST_BUNDLED = datetime(2015, 9, 18)  # noqa: DTZ001  local, as in the file
 BAD_ROWS = b"no time at all,12\n2015-09-17 17:00:00,many\n"
 
@@ -90,10 +93,14 @@ class Eventful:
         await asyncio.to_thread(self.deployment.stack.supervisor.stop, name)
 
     async def start(self, name: str) -> None:
-        """Start a stopped program; returns when it is ready."""
-        await asyncio.to_thread(self.deployment.stack.supervisor.restart, name)
-
-    # Traffic ------------------------------------------------------------------------------------------
+        """Start a stopped program; returns when it is ready, however slow a busy machine is."""
+        supervisor = self.deployment.stack.supervisor
+        await asyncio.to_thread(supervisor.restart, name, is_awaited=False)
+        for _ in range(PATIENCE):
+            with suppress(TransientError):
+                await asyncio.to_thread(supervisor.await_ready, name)
+                return
+        await asyncio.to_thread(supervisor.await_ready, name)
 
     def run_sites(self) -> None:
         """Let all sites send; the first by an agent of its own, that serves metrics and meets bad rows."""
@@ -113,12 +120,13 @@ class Eventful:
         self._run(SITE, write_settings(self.folder / "site.toml", table), "site", "run")
 
     async def measure(self) -> None:
-        """Go on measuring at the first site, twice a second, until cancelled."""
+        """Go on measuring at the first site, twice a second, until cancelled; now and then a value is none."""
         time = LAST_BUNDLED
         while True:
             time += timedelta(minutes=5)
+            row = f"{time:%Y-%m-%d %H:%M:%S},{200 + time.minute}\n".encode()
             with self.measurements.open("ab") as file:
-                file.write(f"{time:%Y-%m-%d %H:%M:%S},{200 + time.minute}\n".encode())
+                file.write(row if time.minute else BAD_ROWS + row)
             await asyncio.sleep(0.5)
 
     async def attack(self) -> None:
@@ -152,11 +160,9 @@ class Eventful:
     async def _send(self, *raws: bytes) -> None:
         producer = IdempotentProducer(self.connection(Role.SITE, "eventful"))
         key = self.scene.insider.name.site_id
-        topic = self.topics.packets
-        await producer.send([Outgoing(topic, avro.frame(PACKET_SCHEMA, raw), key) for raw in raws])
+        values = [avro.frame(PACKET_SCHEMA, raw) for raw in raws]
+        await producer.send([Outgoing(self.topics.packets, value, key) for value in values])
         await producer.close()
-
-    # Programs beside the deployment -------------------------------------------------------------------
 
     def _run(self, name: str, settings: Path, *command: str) -> None:
         argv = (sys.executable, "-m", "pipeline.apps.cli", "--config", str(settings), *command)
@@ -204,8 +210,6 @@ class Eventful:
             },
         }
         return write_settings(self.folder / "exporter.toml", table)
-
-    # Faults -------------------------------------------------------------------------------------------
 
     async def lie(self) -> None:
         """Replace a node by a liar that holds its key, and let another be away, so that there is no quorum."""
@@ -291,7 +295,7 @@ class Eventful:
         trimmer = KafkaTrimmer(self.connection(broker.ADMIN.role, broker.ADMIN.name))
         await trimmer.trim(self.topics.blocks, 0, 3)
         await asyncio.to_thread(self.deployment.stack.supervisor.restart, "api", is_awaited=False)
-        await self.happens("bkdms_api_view_halted == 1")
+        await self.happens("sum_over_time(bkdms_api_view_halted[30s]) >= 3")
 
     async def _end(self, topic: str, partition: int) -> int:
         reader = KafkaPartitionReader(self.connection(Role.VALIDATOR, SLOW), topic, partition)

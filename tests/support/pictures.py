@@ -32,7 +32,7 @@ COLOURS: Final = {
 }
 LINES: Final = ("#4c9f54", "#d9a400", "#4a86c8", "#c8553d", "#7b5ea7", "#3aa6a6", "#b55a8c", "#77803a")
 MOST_ROWS: Final = 12
-MOST_NAMES: Final = 12
+LEGEND_LINES: Final = 2
 TEXT: Final = 6.5
 Points = list[tuple[float, float]]
 
@@ -82,7 +82,7 @@ def _panel(figure: Figure, cells: int, panel: dict[str, Any], answers: list[Answ
         transform=back.transAxes,
     )
     is_plain = panel["type"] in ("stat", "table")
-    margin = 0.004 if is_plain else 0.03
+    margin = {"stat": 0.004, "table": 0.004, "state-timeline": 0.045}.get(panel["type"], 0.03)
     inner = figure.add_axes(
         (
             left + margin + 0.004,
@@ -154,6 +154,7 @@ def _bars(axes: Axes, panel: dict[str, Any], answers: list[Answer]) -> None:
         axes.text(value, -place, f" {_text(value, defaults['unit'])}", va="center", fontsize=TEXT + 1)
     greatest = defaults.get("max") or max((float(row[-1]) for row in rows), default=1)
     axes.set_xlim(0, greatest * 1.25)
+    axes.set_ylim(-max(len(rows), 4) + 0.5, 0.9)
     axes.set_yticks([-place for place in range(len(rows))], [""] * len(rows))
     for place, row in enumerate(rows):
         axes.text(0, -place + 0.42, f"{row[0]}", fontsize=TEXT, va="center")
@@ -172,7 +173,7 @@ def _table(axes: Axes, panel: dict[str, Any], answers: list[Answer]) -> None:
     for answer in answers:
         shown = [n for n, name in enumerate(answer.columns) if not overrides.get((name, "custom.hidden"))]
         lines = [[answer.columns[n] for n in shown]]
-        for row in answer.rows[: round(panel["gridPos"]["h"] * 1.5)]:
+        for row in answer.rows[: int(panel["gridPos"]["h"] * 1.2) - 1]:
             units = [overrides.get((answer.columns[n], "unit"), "none") for n in shown]
             lines.append([_cell(row[n], unit) for n, unit in zip(shown, units, strict=True)])
         widths = [max(len(line[n]) for line in lines) + 2 for n in range(len(shown))]
@@ -228,10 +229,12 @@ def _legend(axes: Axes, names: list[str]) -> None:
         axes.text(0.5, 0.5, "No data", fontsize=9, color="#8a8f98", ha="center", transform=axes.transAxes)
         return
     handles, labels = axes.get_legend_handles_labels()
-    columns = max(1, min(len(names), round(110 / (8 + max(map(len, names[:MOST_NAMES])))) // 2))
+    longest = max(map(len, names))
+    columns = max(1, int(axes.get_position().width * WIDTH_IN / (0.045 * (longest + 5))))
+    most = columns * LEGEND_LINES
     axes.legend(
-        handles[:MOST_NAMES],
-        labels[:MOST_NAMES],
+        handles[:most],
+        labels[:most],
         fontsize=5.5,
         ncols=columns,
         frameon=False,

@@ -214,6 +214,10 @@ def test_questions_to_the_store_read_views_alone_and_are_filled_wholly(question:
     [
         ("$__timeFilter(a.b)", "a.b BETWEEN '2026-01-01T00:00:00Z' AND '2026-01-02T00:00:00Z'"),
         ("$__timeGroupAlias(t, $__interval)", 'floor(extract(epoch from t)/60)*60 AS "time"'),
+        (
+            "x <= $__timeTo() AND y > $__timeFrom()",
+            "x <= '2026-01-02T00:00:00Z' AND y > '2026-01-01T00:00:00Z'",
+        ),
         ("IN (${city:sqlstring})", "IN ('it''s')"),
     ],
 )
