@@ -24,7 +24,8 @@ from ops.postgres.program import find_programs
 from ops.postgres.role_table import CERTIFICATE_ROLES
 from ops.redis import server
 from ops.supervisor import Supervisor
-from ops.tls.authority import Authority, CertificateFiles, is_fresh
+from ops.tls.authority import CertificateFiles
+from ops.tls.holders import Holders
 from ops.tls.principal import Principal, Role
 from pipeline.core.errors import ConfigError
 from pipeline.core.topics import Topics
@@ -79,7 +80,7 @@ class EmbeddedStack:
         self._say = say
         self._lock: FolderLock | None = None
         self._supervisor: Supervisor | None = None
-        self._authority: Authority | None = None
+        self._holders: Holders | None = None
         self._admin: KafkaAdmin | None = None
         self._broker: broker.BrokerPlace | None = None
         self._redis: server.RedisPlace | None = None
@@ -97,7 +98,7 @@ class EmbeddedStack:
         self._lock = FolderLock(self.data_dir)
         try:
             self._supervisor = Supervisor(self.data_dir)
-            self._authority = self._open_authority()
+            self._holders = Holders(self.data_dir, self._now)
             self._start_servers()
         except BaseException:
             self.stop()
@@ -168,7 +169,7 @@ class EmbeddedStack:
         """Certificate of ``role:name``, made when missing or old, with its role's rights in Kafka."""
         principal = Principal(Role(role), name)
         self.enrol([principal])
-        return _started(self._authority).issued(certificate_folder(self.data_dir, principal))
+        return self._issue(principal)
 
     def enrol(self, principals: Iterable[Principal]) -> None:
         """Certificates and rights for many at once."""
@@ -182,7 +183,7 @@ class EmbeddedStack:
         self._deployments[topics] = chains
         admin = _started(self._admin)
         admin.apply_topics(topic_table(topics, chains=chains))
-        admin.grant(self._enrolled(), [topics])
+        admin.grant(_started(self._holders).all(), [topics])
 
     def run(
         self,
@@ -217,22 +218,8 @@ class EmbeddedStack:
         """Every program of the stack."""
         return self.supervisor.children()
 
-    def _open_authority(self) -> Authority:
-        folder = self.data_dir / "tls"
-        if (folder / "ca.key").exists():
-            return Authority.load(folder)
-        return Authority.create(folder, now=self._now())
-
     def _issue(self, principal: Principal) -> CertificateFiles:
-        authority, folder = _started(self._authority), certificate_folder(self.data_dir, principal)
-        files = authority.issued(folder)
-        if is_fresh(files, now=self._now()):
-            return files
-        return authority.issue(principal, folder, now=self._now())
-
-    def _enrolled(self) -> list[Principal]:
-        found = (self.data_dir / "tls").glob("*/*/certificate.pem")
-        return [Principal(Role(file.parts[-3]), file.parts[-2]) for file in found]
+        return _started(self._holders).issue(principal)
 
     def _start_servers(self) -> None:
         private_folder(self.log_dir)
@@ -252,7 +239,7 @@ class EmbeddedStack:
         for topics, chains in self._deployments.items():
             admin.apply_topics(topic_table(topics, chains=chains))
         give_rights_back(admin, self.data_dir)
-        admin.grant(self._enrolled(), self._deployments)
+        admin.grant(_started(self._holders).all(), self._deployments)
         keep_rights(admin, self.data_dir)
         self._say(f"{self._names()} are ready after {time.monotonic() - began:.1f} s")
 
@@ -300,11 +287,6 @@ class EmbeddedStack:
         self.supervisor.start(spec)
         roles.apply_roles(postgres.admin_address(place, admin))
         self._postgres = place
-
-
-def certificate_folder(data_dir: Path, principal: Principal) -> Path:
-    """Return where the stack keeps the certificate of one of its own programs."""
-    return data_dir / "tls" / principal.role.value / principal.name
 
 
 def _nameable(folder: Path) -> Path:

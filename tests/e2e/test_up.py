@@ -87,7 +87,7 @@ def test_up_resumes_the_same_ledger_after_a_kill_and_leaves_no_orphans(
         parts = found["parts"]
         assert isinstance(parts, list)
         pids = [part["pid"] for part in parts]
-        assert (code, len(pids)) == (0, 10)
+        assert (code, len(pids)) == (0, 11)
         again = up(folder)
         assert (again.code, "running already" in again.talk) == (2, True)
         process = holder(folder)

@@ -20,7 +20,8 @@ from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.bench.enrolments import enrolments
 from pipeline.apps.bench.packets import made_packets
 from pipeline.apps.bench.plan import BenchPlan
-from pipeline.apps.local.deployment import LocalDeployment, LocalPlan, Program, fetch
+from pipeline.apps.local.deployment import LocalDeployment, LocalPlan, Program
+from pipeline.apps.local.probes import fetch
 from pipeline.core import avro
 from pipeline.core.admission import CONTROL_SCHEMA, PACKET_SCHEMA
 from pipeline.core.errors import TransientError

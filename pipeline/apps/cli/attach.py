@@ -12,8 +12,8 @@ from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN
 from ops.kafka.client_rights import client_bindings, client_group, denial, granted_topics, is_denied
 from ops.kafka.rights_file import keep_rights
-from ops.stack import certificate_folder
 from ops.tls.authority import LEAF_LIFETIME, Authority
+from ops.tls.holders import certificate_folder
 from ops.tls.principal import Principal, Role
 from pipeline.apps import client_folder
 from pipeline.apps.cli.context import emit_json, say

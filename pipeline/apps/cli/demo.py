@@ -58,7 +58,7 @@ def demo(
         say(f"does not hold: {name}")
     if broken:
         raise typer.Exit(1)
-    say("everything holds")
+    say("everything holds; to look around yourself: bkdms up --postgres --prometheus")
 
 
 def _run(show: Show, export: Path) -> dict[str, Any]:

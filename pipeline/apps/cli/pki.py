@@ -14,8 +14,8 @@ from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN
 from ops.kafka.rights_file import keep_rights
 from ops.lock import holder
-from ops.stack import certificate_folder
 from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
+from ops.tls.holders import certificate_folder
 from ops.tls.principal import Principal, Role
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.apps.cli.stack import DataDir

@@ -1,9 +1,6 @@
 """The local deployment: starts, watches and stops every part in the right order."""
 
-import ssl
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,11 +16,11 @@ from ops.stack import POSTGRES, EmbeddedStack
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Role
 from pipeline.apps.authority import ChainFiles, ChainPlan, create_chain
+from pipeline.apps.local.probes import is_healthy
 from pipeline.apps.local.settings_file import Table, write_settings
 from pipeline.core.genesis import Genesis
 from pipeline.core.topics import Topics
 
-PROBE_TIMEOUT_S = 2
 # A person at a screen wants to see what just happened.
 _SCRAPE_MS = 5_000
 DEFAULT_URL = "https://bkdms.local/city1"
@@ -295,17 +292,3 @@ class LocalDeployment:
     def python(self, module: str, *arguments: str) -> tuple[str, ...]:
         """Return the arguments that run one of our modules with this interpreter."""
         return (sys.executable, "-m", module, *arguments)
-
-
-def is_healthy(port: int) -> bool:
-    """Tell whether a worker says that it is ready."""
-    return fetch(f"http://{HOST}:{port}/health/ready") is not None
-
-
-def fetch(url: str, context: ssl.SSLContext | None = None) -> bytes | None:
-    """Return what a local address answers with 200, or None."""
-    try:
-        with urllib.request.urlopen(url, timeout=PROBE_TIMEOUT_S, context=context) as answer:  # noqa: S310
-            return bytes(answer.read()) if answer.status == 200 else None
-    except (OSError, urllib.error.URLError, ValueError):
-        return None

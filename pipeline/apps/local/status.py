@@ -14,8 +14,9 @@ from ops.lock import holder
 from ops.ports import HOST, reserve
 from ops.stack import KAFKA, POSTGRES, REDIS
 from ops.supervisor import read_children
-from pipeline.apps.local.deployment import API_NAME, PROMETHEUS_NAME, fetch
+from pipeline.apps.local.deployment import API_NAME, PROMETHEUS_NAME
 from pipeline.apps.local.disk import disk_forecast
+from pipeline.apps.local.probes import fetch
 from pipeline.core.disk_forecast import DiskForecast
 
 _HEIGHTS = "bkdms_node_height"
