@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ import matplotlib as mpl
 from matplotlib import dates
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
 from ops.grafana.board import Board
 from tests.support.panels import Question, panels, questions_of
@@ -33,6 +35,7 @@ COLOURS: Final = {
 LINES: Final = ("#4c9f54", "#d9a400", "#4a86c8", "#c8553d", "#7b5ea7", "#3aa6a6", "#b55a8c", "#77803a")
 MOST_ROWS: Final = 12
 LEGEND_LINES: Final = 2
+FEW_COLOURS: Final = 64
 TEXT: Final = 6.5
 Points = list[tuple[float, float]]
 
@@ -57,7 +60,9 @@ def draw(board: Board, ask: Ask, file: Path) -> None:
     figure.text(0.008, 1 - 0.6 / cells, board.title, fontsize=13, weight="bold", va="center")
     for panel in found:
         _panel(figure, cells, panel, [ask(question) for question in questions_of(board, panel)])
-    figure.savefig(file)
+    drawn = BytesIO()
+    figure.savefig(drawn, format="png")
+    Image.open(drawn).convert("RGB").quantize(FEW_COLOURS).save(file, optimize=True)
 
 
 def _panel(figure: Figure, cells: int, panel: dict[str, Any], answers: list[Answer]) -> None:
