@@ -138,6 +138,7 @@ def _registry() -> dict[str, str]:
 def _readme(made: Attachment) -> str:
     topics = "".join(f"- `{topic}`\n" for topic in made.topics)
     first = made.topics[0]
+    console = f"kafka-console-consumer.sh --bootstrap-server {made.bootstrap} --command-config {JAVA}"
     api = f"The API, with the schemas, is at {made.api}.\n" if made.api else ""
     return f"""# {made.principal}
 
@@ -153,7 +154,7 @@ it is, and start programs in it: the paths in its files are relative.
 |---|---|
 | `{SETTINGS}` | bkdms: `bkdms --config {SETTINGS} tail {first}` |
 | `{LIBRDKAFKA}` | confluent-kafka and other clients on librdkafka: `kcat -F {LIBRDKAFKA} -C -t {first}` |
-| `{JAVA}` | Java: `kafka-console-consumer.sh --consumer.config {JAVA} --topic {first}` |
+| `{JAVA}` | Java: `{console} --topic {first}` |
 | `{CONNECT_WORKER}`, `{CONNECT_SINK}` | Kafka Connect: `connect-standalone.sh {CONNECT_WORKER} {CONNECT_SINK}` |
 | `{CA}`, `{CERTIFICATE}`, `{KEY}` | any other TLS client; `{KEYSTORE}` is key and certificate in one, for Java |
 | `{GENESIS}` | the chain's first word, public: what signatures are checked against |

@@ -44,15 +44,15 @@ class Lines:
         for line in self.process.stdout:
             self.found.append(line.rstrip("\n"))
 
-    def until(self, is_good: Callable[[list[str]], bool]) -> list[str]:
+    def until(self, is_good: Callable[[list[str]], bool], patience_s: float = DEADLINE_S) -> list[str]:
         """Wait until the lines are good; a program that ends before fails."""
-        deadline = time.monotonic() + DEADLINE_S
+        deadline = time.monotonic() + patience_s
         while not is_good(self.found):
             if self.process.poll() is not None:
                 self._thread.join(5)
                 assert is_good(self.found), f"it ended, having said: {self.found[-30:]}"
                 break
-            assert time.monotonic() < deadline, f"not within {DEADLINE_S} s; it said: {self.found[-30:]}"
+            assert time.monotonic() < deadline, f"not within {patience_s} s; it said: {self.found[-30:]}"
             time.sleep(0.05)
         return list(self.found)
 

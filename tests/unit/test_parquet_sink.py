@@ -1,11 +1,13 @@
 """The Parquet sink: each value once, in the file of its city and day, whatever is repeated, cut or broken."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from connectors.sinks.parquet_rows import SCHEMA, read_message
+from connectors.sinks.parquet_folder import FolderPosition, ParquetFolder
+from connectors.sinks.parquet_rows import SCHEMA, Columns, PartKey, read_message
 from pipeline.core import avro
 from pipeline.core.errors import ConfigError, IntegrityError, TransientError
 from pipeline.core.storage import OBSERVATIONS, observations_value
@@ -129,11 +131,11 @@ async def test_another_partition_for_a_site_doubles_nothing(tmp_path: Path) -> N
 
 async def test_a_topic_that_was_replaced_is_read_from_its_beginning(tmp_path: Path) -> None:
     await take_over(FakeTopic({0: values(4)}), tmp_path)
-    shorter, as_long = FakeTopic({0: values(2, 4)}), FakeTopic({0: values(7, 2)})
+    shorter, as_long = FakeTopic({0: values(2, 4)}), FakeTopic({0: values(7, 6)})
     await take_over(shorter, tmp_path)
     assert numbers(tmp_path) == expected(5)
     await take_over(as_long, tmp_path)
-    assert numbers(tmp_path) == expected(8)
+    assert numbers(tmp_path) == expected(12)
 
 
 async def test_what_retention_took_is_passed_over_and_counted(tmp_path: Path) -> None:
@@ -192,6 +194,31 @@ async def test_kafka_may_be_away_in_between(tmp_path: Path) -> None:
         await sink.step()
     await sink.close()
     assert numbers(tmp_path) == expected(6)
+
+
+async def test_a_commit_that_took_effect_though_it_failed_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What arrives in between would else shift the numbers of the files, and leave the first ones beside them."""
+    topic = FakeTopic({0: values(2)})
+    sink, reader = new_sink(topic, tmp_path)
+    real, failures = ParquetFolder.commit, [TransientError("the disk refuses", code="disk")]
+
+    def commit(folder: ParquetFolder, position: FolderPosition, parts: Mapping[PartKey, Columns]) -> int:
+        size = real(folder, position, parts)
+        if failures:
+            raise failures.pop()
+        return size
+
+    monkeypatch.setattr(ParquetFolder, "commit", commit)
+    await sink.open()
+    with pytest.raises(TransientError):
+        await sink.step()
+    topic.append(0, observed(3, 3.0, city="a"))
+    while not reader.is_done:
+        await sink.step()
+    await sink.close()
+    assert numbers(tmp_path) == [*expected(2), 3.0]
 
 
 async def test_a_folder_of_another_topic_is_refused(tmp_path: Path) -> None:
