@@ -76,6 +76,19 @@ async def test_at_every_write_with_every_fault(tmp_path: Path, fault: WriteFault
         assert keys_in(folder) == whole, f"write {number}"
 
 
+async def test_power_is_cut_after_every_write_and_at_the_end(tmp_path: Path) -> None:
+    """Nothing survives that was not made durable; the position never speaks of what is gone."""
+    writes, whole = await writes_of_an_undisturbed_run()
+    for number in range(1, writes + 2):
+        folder, disk, source = tmp_path / str(number), FaultyDisk(), topic()
+        disk.process.light(number, WriteFault.CRASH_AFTER)
+        assert await run(disk, folder, source) is (number > writes)
+        disk.lose_power([False])
+        disk.process = Process()
+        assert await run(disk, folder, source)
+        assert keys_in(folder) == whole, f"write {number}"
+
+
 @settings(max_examples=examples(40))
 @given(
     at=st.lists(st.integers(1, 40), min_size=1, max_size=3),
