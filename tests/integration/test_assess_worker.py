@@ -22,11 +22,9 @@ from ops.stack import EmbeddedStack
 from ops.tls.principal import Role
 from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.sql.assess_reader import AssessmentReader
-from pipeline.adapters.sql.assess_store import SqlAssessStore
 from pipeline.adapters.sql.engine import open_engine, open_sqlite
 from pipeline.adapters.tls import TlsFiles
-from pipeline.core.assess.assess import assess_rows
-from pipeline.core.assess.message import parse_assessment
+from pipeline.core.assess.message import key_bytes, parse_assessment
 from pipeline.core.assess.model import Assessment
 from pipeline.core.assess.query import Wanted
 from pipeline.core.topics import Topics
@@ -109,26 +107,19 @@ class Rig:
                 process.kill()
             process.wait()
 
-    def expected(self) -> dict[tuple[object, ...], Assessment]:
-        """What the core finds in the store's rows."""
-        store = SqlAssessStore(lambda: self.case.engine)
-        rows = [row for cell in store.cells() for group in store.groups(cell) for row in group]
-        return {
-            item.key: item for item in assess_rows(self.case.plan, self.case.chain.world.genesis.url, rows)
-        }
-
-    async def heard(self) -> dict[tuple[object, ...], Assessment]:
+    async def heard(self) -> dict[bytes, Assessment]:
         """What a consumer of the assessments topic knows."""
         files = self.stack.credentials(Role.ANALYST, "test")
         connection = KafkaConnection(
             self.stack.kafka_bootstrap, TlsFiles(files.ca, files.certificate, files.key), "test"
         )
-        found: dict[bytes | None, Assessment] = {}
+        found: dict[bytes, Assessment] = {}
         for record in await read_topic(connection, self.topics.assessments):
             parsed = None if record.value is None else parse_assessment(record.value)
             assert parsed is not None
+            assert record.key is not None
             found[record.key] = parsed
-        return {item.key: item for item in found.values()}
+        return found
 
     def is_assessed(self) -> bool:
         """Whether all blocks are assessed and everything is sent."""
@@ -201,10 +192,10 @@ async def test_doubled_messages_and_death_between_store_and_send_leave_what_the_
         assert rig.metric("bkdms_assess_lag_blocks") == 0
     assert await rig.backlog() == 0
     assert rig.case.rows() == before
-    expected = rig.expected()
+    expected = rig.case.expected()
     assert await rig.heard() == expected
     served = AssessmentReader(rig.url(DatabaseRole.API)).page(Wanted(), None, 1000)
-    assert {item.key: item for item in served} == expected
+    assert {key_bytes(item.key): item for item in served} == expected
 
 
 async def test_a_worker_that_comes_before_the_store_and_after_retention_misses_nothing(
@@ -218,5 +209,5 @@ async def test_a_worker_that_comes_before_the_store_and_after_retention_misses_n
         hidden.rename(tmp_path / "store.sqlite")
         await rig.case.grow(0, 1)  # stored, and never announced
         await until(rig.is_assessed, process, tmp_path)
-    assert await rig.heard() == rig.expected()
+    assert await rig.heard() == rig.case.expected()
     rig.case.engine.dispose()

@@ -10,13 +10,16 @@ from pipeline.adapters.sql.assess_store import SqlAssessStore
 from pipeline.adapters.sql.assessment_tables import ASSESSMENTS
 from pipeline.adapters.sql.engine import open_sqlite
 from pipeline.adapters.sql.store import SqlPlatformStore
-from pipeline.core.assess.message import parse_assessment
-from pipeline.core.assess.model import Assessment
+from pipeline.core.assess.assess import assess_rows
+from pipeline.core.assess.message import key_bytes, parse_assessment
+from pipeline.core.assess.model import Assessment, Cell
 from pipeline.core.assess.plan import Plan
 from pipeline.core.assess.plan_reader import read_plan
+from pipeline.core.assess.query import Wanted
 from pipeline.core.names import site_id_text
 from pipeline.core.sealing import SealingKey
 from pipeline.ports import Producer
+from pipeline.services.assess.once import assess_once
 from pipeline.services.assess.worker import AssessParts, AssessWorker
 from pipeline.services.platform import PlatformParts, PlatformWorker
 from tests.support.chain import Chain, MemoryProducer, MemoryReader, MemoryTopic
@@ -128,6 +131,20 @@ class Assessing:
         """All rows of what the worker writes."""
         return all_rows(self.engine, ASSESSMENTS)
 
+    def position(self) -> tuple[int, bytes]:
+        """The stored position."""
+        return SqlAssessStore(lambda: self.engine).load()
+
+    def expected(self) -> dict[bytes, Assessment]:
+        """What the core finds in all rows of the store at once, by key."""
+        store = SqlAssessStore(lambda: self.engine)
+        url = self.chain.world.genesis.url
+        found = list(assess_once(store, self.plan, url, Wanted()))
+        rows = {row for item in found for group in store.groups(cell_of(item)) for row in group}
+        assert found
+        assert {item.key for item in assess_rows(self.plan, url, rows)} == {item.key for item in found}
+        return {key_bytes(item.key): item for item in assess_rows(self.plan, url, rows)}
+
     def heard(self) -> dict[bytes, Assessment]:
         """What a consumer of the assessments topic knows: the last message of each key."""
         known: dict[bytes, Assessment] = {}
@@ -144,6 +161,11 @@ class Assessing:
     def site_text(self, index: int) -> str:
         """A site's identifier as the store has it."""
         return site_id_text(self.sites[index].name.site_id)
+
+
+def cell_of(item: Assessment) -> Cell:
+    """The cell that an assessment is of."""
+    return Cell(item.country, item.city, item.window)
 
 
 async def settle(worker: AssessWorker) -> None:

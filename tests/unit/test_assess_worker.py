@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.sql.assess_store import SqlAssessStore
 from pipeline.adapters.sql.engine import open_sqlite
-from pipeline.core.assess.assess import assess_rows
-from pipeline.core.assess.message import key_bytes
-from pipeline.core.assess.model import Kind, Observed
+from pipeline.core.assess.model import Kind
 from pipeline.core.errors import ConflictError, TransientError
+from pipeline.services.assess import worker as worker_module
+from pipeline.services.assess.messages import announced_height
 from tests.support.assessing import Assessing, plan_of, settle
 from tests.support.chain import MemoryProducer
 from tests.support.sql_faults import CrashError, crash_at
@@ -21,20 +20,10 @@ def case(tmp_path: Path) -> Assessing:
     return Assessing(open_sqlite(tmp_path / "store.sqlite", durable=False))
 
 
-def expected(case: Assessing) -> dict[bytes, object]:
-    """What the core finds in all rows of the store at once."""
-    store = SqlAssessStore(lambda: case.engine)
-    rows: list[Observed] = []
-    for cell in store.cells():
-        rows += [row for group in store.groups(cell) for row in group]
-    found = assess_rows(case.plan, case.chain.world.genesis.url, rows)
-    return {key_bytes(item.key): item for item in found}
-
-
 async def test_what_is_sent_and_stored_is_what_the_core_finds_in_the_store(case: Assessing) -> None:
     await case.grow(0, 1, 30)
     await settle(case.worker())
-    assert case.heard() == expected(case)
+    assert case.heard() == case.expected()
     assert len(case.rows()["assessments"]) == len(case.heard()) > 0
     assert {item.kind for item in case.heard().values()} >= {Kind.COMPLETENESS, Kind.VALIDITY, Kind.VALUE}
     assert case.rows()["assessments_unsent"] == []
@@ -90,6 +79,21 @@ async def test_a_crash_between_any_two_statements_loses_and_leaves_nothing(
     pytest.fail("it never came to its end")
 
 
+async def test_a_round_of_several_turns_moves_the_position_at_its_end_only(
+    case: Assessing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await case.grow(0, 1, 30)
+    calm = case.copied(tmp_path / "calm.sqlite")
+    await settle(calm.worker())
+    monkeypatch.setattr(worker_module, "_TURN_VALUES", 0)  # one cell a turn
+    for turns in range(3):
+        worker = case.worker()
+        assert await worker.step() == 1, turns
+        assert case.position()[0] == 0
+    await settle(case.worker())
+    assert (case.rows(), case.heard()) == (calm.rows(), calm.heard())
+
+
 async def test_what_was_stored_but_not_sent_is_sent_after_a_restart(case: Assessing) -> None:
     await case.grow(0)
     producer = MemoryProducer(fail_after=0)
@@ -97,7 +101,7 @@ async def test_what_was_stored_but_not_sent_is_sent_after_a_restart(case: Assess
         await settle(case.worker(producer))
     assert case.rows()["assessments_unsent"]
     await settle(case.worker())
-    assert case.heard() == expected(case)
+    assert case.heard() == case.expected()
 
 
 async def test_a_failed_send_is_repeated_by_the_same_worker(case: Assessing) -> None:
@@ -108,7 +112,7 @@ async def test_a_failed_send_is_repeated_by_the_same_worker(case: Assessing) -> 
         await settle(worker)
     assert not worker.is_ready
     await settle(worker)
-    assert case.heard() == expected(case)
+    assert case.heard() == case.expected()
 
 
 async def test_another_plan_assesses_everything_again_and_takes_back_what_it_does_not_know(
@@ -121,7 +125,7 @@ async def test_another_plan_assesses_everything_again_and_takes_back_what_it_doe
     await settle(case.worker())
     assert windows == {"hour", "day"}
     assert {item.window.period.value for item in case.heard().values()} == {"day"}
-    assert case.heard() == expected(case)
+    assert case.heard() == case.expected()
     plausible = [item for item in case.heard().values() if item.formula == "plausible_range"]
     assert {(item.achieved, item.possible) for item in plausible if item.site_id} == {(2, 4)}
 
@@ -131,7 +135,7 @@ async def test_a_store_that_went_back_is_assessed_from_its_beginning(case: Asses
     with case.engine.begin() as connection:
         connection.exec_driver_sql("INSERT INTO assess_position VALUES (1, 99, x'')")
     await settle(case.worker())
-    assert case.heard() == expected(case)
+    assert case.heard() == case.expected()
 
 
 async def test_a_second_worker_finds_the_position_moved_and_goes_on_from_there(case: Assessing) -> None:
@@ -149,7 +153,7 @@ async def test_a_second_worker_finds_the_position_moved_and_goes_on_from_there(c
     await settle(second)
     with pytest.raises(ConflictError):
         await settle(first)
-    assert case.heard() == expected(case)
+    assert case.heard() == case.expected()
 
 
 async def test_a_message_is_acknowledged_when_its_block_is_assessed_and_a_repeated_one_at_once(
@@ -175,6 +179,15 @@ async def test_a_message_is_acknowledged_when_its_block_is_assessed_and_a_repeat
 async def test_a_bad_message_is_passed_over(case: Assessing, value: bytes | None) -> None:
     worker = case.worker()
     await asyncio.wait_for(worker.hear(value), 0.5)
+
+
+async def test_a_message_of_another_chain_says_nothing(case: Assessing) -> None:
+    await case.grow(0)
+    value = case.events.sent[0].value
+    assert value is not None
+    assert announced_height(value, case.chain.world.genesis.url) == 2
+    assert announced_height(value, "https://other.example/city1") is None
+    assert announced_height(value + b"\0", case.chain.world.genesis.url) is None
 
 
 async def test_messages_that_come_while_it_rests_are_assessed_in_one_round(case: Assessing) -> None:

@@ -227,7 +227,7 @@ class AssessWorker:
         began_s, values = time.monotonic(), 0
         found: list[Found] = []
         for cell, is_planned in planned.cells:
-            if time.monotonic() - began_s > _TURN_S or values > _TURN_VALUES:
+            if found and (time.monotonic() - began_s > _TURN_S or values > _TURN_VALUES):
                 break
             if not is_planned:
                 found.append(Found(cell, ()))
