@@ -32,8 +32,8 @@ class PlatformRig:
     ) -> None:
         self.store_file = folder / "platform" / "store.sqlite"
         self._keys = SealingKeyFolder(folder / "keys")
-        self.engine = open_to_write(url or f"sqlite:///{self.store_file}")
-        self._reader = open_engine(url or f"sqlite:///{self.store_file}")
+        self._url = url or f"sqlite:///{self.store_file}"
+        self.engine = open_to_write(self._url)
         self.worker = PlatformWorker(
             PlatformParts(
                 genesis,
@@ -62,8 +62,12 @@ class PlatformRig:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Return what a query finds in the store, read beside the worker."""
-        with self._reader.connect() as connection:
-            return [tuple(row) for row in connection.execute(text(query))]
+        reader = open_engine(self._url)
+        try:
+            with reader.connect() as connection:
+                return [tuple(row) for row in connection.execute(text(query))]
+        finally:
+            reader.dispose()
 
     def packets(self) -> list[tuple[str, str]]:
         """Return status and reason of every packet stored, in the order of the ledger."""
@@ -72,7 +76,6 @@ class PlatformRig:
     async def close(self) -> None:
         """End it in peace."""
         await self._service.stop()
-        self._reader.dispose()
 
 
 class ViewRig:

@@ -213,7 +213,8 @@ async def viewed(case: Case, as_time: Callable[[int], object]) -> dict[str, list
     """Fill the store of a case and compare its views with its tables; return the rows of all views."""
     case.publish()
     await drain(case.worker())
-    with case.engine.connect() as connection:
+    with case.engine.begin() as connection:
+        connection.execute(text("UPDATE observations SET time = time + 123"))
         found = {name: list(connection.execute(text(f"SELECT * FROM {name}")).mappings()) for name in VIEWS}
     values, records, blocks, sites, assessments = (found[name] for name in VIEWS)
     row = case.table("observations")[0]
