@@ -94,6 +94,7 @@ def test_pages_together_are_all_assessments_each_once(get: Get, assessed: Assess
     while True:
         page = get(**query).json()
         found += page["assessments"]
+        assert len(found) <= len(assessed.heard())
         if "next" not in page:
             break
         assert len(page["assessments"]) == 7
