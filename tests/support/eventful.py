@@ -238,12 +238,12 @@ class Eventful:
         await self.start(holder)
 
     async def lose_the_database(self) -> None:
-        """Stop PostgreSQL until the platform worker says so."""
+        """Stop PostgreSQL until a worker says so and waits."""
         await self.stop("postgres")
         await self.happens('bkdms_worker_retries_total{code="database"} > 0')
-        await self.happens('bkdms_worker_ready{job="platform"} == 0')
+        await self.happens('bkdms_worker_ready{job=~"platform|assess"} == 0')
         await self.start("postgres")
-        await self.happens('bkdms_worker_ready{job="platform"} == 1')
+        await self.happens('sum(bkdms_worker_ready{job=~"platform|assess"}) == 2')
 
     async def lose_the_api(self) -> None:
         """Stop the API until a site says so."""
