@@ -1,6 +1,5 @@
 """What a platform worker promises of its store, on PostgreSQL: the tests of the store in a file, and COPY."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from pipeline.adapters.sql.engine import open_sqlite, transaction
 from pipeline.adapters.sql.packets import SqlPackets
 from pipeline.adapters.sql.platform_tables import observations
 from pipeline.core.errors import IntegrityError
-from tests.support.postgres import RunningPostgres
 from tests.support.store_schemas import StoreSchemas
 from tests.unit.test_platform import (
     Case,
@@ -34,14 +32,6 @@ __all__ = [
     "test_the_store_of_another_chain_is_refused",
 ]
 pytestmark = pytest.mark.stack
-
-
-@pytest.fixture(scope="module")
-def schemas(postgres: RunningPostgres) -> Iterator[StoreSchemas]:
-    with postgres.database() as database:
-        made = StoreSchemas(database)
-        yield made
-        made.close()
 
 
 @pytest.fixture
@@ -107,6 +97,9 @@ async def test_a_row_that_is_there_already_contradicts_and_its_values_stay_out_o
         bulk.insert_rows(connection, observations, [value_row(exact="42.4242")])
     assert raised.value.code == "database_rows"
     assert "observations_pkey" in str(raised.value)
+    assert "42.42" not in str(raised.value.__cause__)
+    with pytest.raises(IntegrityError) as raised, transaction(case.engine) as connection:
+        connection.execute(observations.insert(), [value_row(exact="42.4242")])
     assert "42.42" not in str(raised.value.__cause__)
     assert len(case.table("observations")) == 1
 
