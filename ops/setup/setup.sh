@@ -123,6 +123,8 @@ kafka_is_here || command -v mvn >/dev/null 2>&1 ||
 command -v redis-server >/dev/null 2>&1 || ! can_install || install "Redis" redis-server
 if [ "$extra" = dev ]; then
     good_postgres || install_postgres
+    # The health check of a container that has nothing else to ask with.
+    command -v wget >/dev/null 2>&1 || install "wget" wget
     good_prometheus || unpack prometheus prometheus || install "Prometheus" prometheus
 fi
 python=$(find_python)
