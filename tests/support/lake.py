@@ -13,9 +13,11 @@ NEVER_MS = 3_600_000
 Key = tuple[str, int, int, float]
 
 
-def new_sink(topic: FakeTopic, folder: Path, rows: int = 4) -> tuple[ParquetSink, FakeTopicReader]:
-    """A sink that was not opened yet, and its reader."""
-    reader = FakeTopicReader(topic)
+def new_sink(
+    topic: FakeTopic, folder: Path, rows: int = 4, step: int = 3
+) -> tuple[ParquetSink, FakeTopicReader]:
+    """A sink that was not opened yet, and its reader, which gives ``step`` records of a partition at a time."""
+    reader = FakeTopicReader(topic, step)
     return ParquetSink(reader, ParquetFolder(folder, topic.name), FlushPolicy(rows, NEVER_MS)), reader
 
 

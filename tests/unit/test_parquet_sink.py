@@ -104,6 +104,16 @@ async def test_packets_that_are_sent_again_are_not_doubled(tmp_path: Path) -> No
     assert numbers(tmp_path) == expected(6)
 
 
+async def test_packets_are_dropped_that_were_committed_since_the_files_were_looked_at(tmp_path: Path) -> None:
+    topic = FakeTopic({0: [*values(2), *values(1), *values(2, 3), *values(1, 3), *values(1, 5)]})
+    sink, reader = new_sink(topic, tmp_path, rows=2, step=1)
+    await sink.open()
+    while not reader.is_done:
+        await sink.step()
+    await sink.close()
+    assert numbers(tmp_path) == expected(5)
+
+
 async def test_all_of_a_topic_sent_again_changes_no_file(tmp_path: Path) -> None:
     topic = FakeTopic({0: values(5), 1: values(5, 10)})
     await take_over(topic, tmp_path)

@@ -148,6 +148,18 @@ async def test_another_start_is_refused() -> None:
         await shown(two_partitions(), TailPlan("yesterday"))
 
 
+async def test_what_arrives_while_it_reads_is_left_out_unless_followed() -> None:
+    reader = two_partitions()
+    bounds = await reader.bounds()
+    reader.logs[0].append(Received("t", 0, 110, 2000, None, message(77.0)))
+
+    async def before() -> dict[int, tuple[int, int]]:
+        return bounds
+
+    reader.bounds = before  # type: ignore[method-assign]
+    assert 77.0 not in await shown(reader, TailPlan("beginning"))
+
+
 async def test_following_goes_on_with_what_comes_after_the_end() -> None:
     reader = two_partitions()
     rows = tail_rows(reader, SCHEMAS[TOPICS.observations], TailPlan(rows=1, follow=True))
