@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from ops.tls.principal import Role
+from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.demo import commands
+from pipeline.apps.demo.assessing import look_at_assessments
 from pipeline.apps.demo.run import (
     SITES,
     Show,
+    is_assessed,
     is_stored,
     plan_file,
     query,
@@ -25,6 +28,8 @@ from tests.support.collector import Collector
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults]
 PACKET_RECORDS = 4
+# Plain values may be in these, which only some roles read.
+ZONE_TOPICS = ("kpi.observations", "kpi.assessments")
 # Stand in every record of the Twin Cities and nowhere else but in the settings of their sites.
 PLAIN = (b"MnDOT-via-NAB", b"TravelTime_387", b"TravelTime_451")
 
@@ -41,7 +46,7 @@ async def survived(show: Show) -> Show:
         ("node-1", "node-2"),
         ("kafka",),
         ("redis", SITES),
-        ("platform", "validator-2", "node-3", "api"),
+        ("platform", "assess", "validator-2", "node-3", "api"),
     ):
         await committed_more(show)
         assert not sites_done(show), f"everything was sent before {names} were killed; make packets smaller"
@@ -86,10 +91,20 @@ async def test_the_audit_passes_after_all_faults(survived: Show) -> None:
     assert answer.code == 0
 
 
+@pytest.mark.timeout(400)
+async def test_assessments_are_those_of_the_files_after_all_faults(survived: Show) -> None:
+    await until("everything stored is assessed", lambda: is_assessed(survived))
+    assert survived.scene is not None
+    site = survived.deployment.stack.credentials(Role.SITE, survived.scene.sites[0].label)
+    found = await look_at_assessments(survived.deployment, TlsFiles(site.ca, site.certificate, site.key))
+    verdicts = ("agree_with_files", "agree_with_topic", "site_is_refused")
+    assert {name: found[name] for name in verdicts} == dict.fromkeys(verdicts, True)
+
+
 def files_outside_the_platform_zone(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         parts = path.relative_to(folder).parts
-        in_zone = parts[0] == "platform" or any(part.startswith("kpi.observations") for part in parts)
+        in_zone = parts[0] == "platform" or any(part.startswith(ZONE_TOPICS) for part in parts)
         is_told = path.suffix == ".toml" or path.name == "plan.json"
         if path.is_file() and not in_zone and not is_told:
             yield path
