@@ -35,7 +35,7 @@ COLOURS: Final = {
 LINES: Final = ("#4c9f54", "#d9a400", "#4a86c8", "#c8553d", "#7b5ea7", "#3aa6a6", "#b55a8c", "#77803a")
 MOST_ROWS: Final = 12
 LEGEND_LINES: Final = 2
-FEW_COLOURS: Final = 64
+FEW_COLOURS: Final = 192
 TEXT: Final = 6.5
 Points = list[tuple[float, float]]
 
