@@ -25,6 +25,7 @@ from pipeline.apps.local.deployment import (
 )
 from pipeline.apps.local.probes import fetch
 from pipeline.core.contract import Contract
+from pipeline.core.errors import BkdmsError
 from tests.support.alarming import EVENTS, FACTOR, THRESHOLDS, Alarming
 from tests.support.prometheus import RunningPrometheus, quickened, running_prometheus
 
@@ -94,7 +95,10 @@ async def _everything(run: Alarming) -> None:
         run.unseen = {program.name for program in run.deployment.programs()} - _answering(run.deployment)
         await run.run_slow_validator()
         for event in EVENTS:
-            await event(run)
+            try:
+                await event(run)
+            except (AssertionError, BkdmsError) as error:  # the others are to happen all the same
+                run.silent[event.__name__] = str(error)
     finally:
         measuring.cancel()
 
@@ -132,7 +136,7 @@ def _answering(deployment: LocalDeployment) -> set[str]:
 @pytest.mark.timeout(DEADLINE_S + 120)
 @pytest.mark.parametrize("name", sorted(NAMES - MADE_UP_ALONE))
 async def test_an_alert_fires_when_its_event_happens(name: str, alarmed: Alarming) -> None:
-    assert name in alarmed.fired, alarmed.silent.get(name, "no event is for it, or its time was over")
+    assert name in alarmed.fired, alarmed.silent.get(name, alarmed.silent)
 
 
 async def test_the_stacks_own_prometheus_sees_every_program(alarmed: Alarming) -> None:

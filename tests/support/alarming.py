@@ -224,8 +224,10 @@ class Alarming(Eventful):
         """The API is away; and when it comes back it finds a topic without its beginning."""
         async with self.without("api"):
             await self.fires("NoProgramOfKind")
-        await self.halt_the_api()
-        await self.fires("ApiHalted", "ApiBehind")
+        try:
+            await self.halt_the_api()
+        finally:
+            await self.fires("ApiHalted", "ApiBehind")
 
 
 EVENTS: Final = (
