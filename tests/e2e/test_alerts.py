@@ -6,6 +6,7 @@ The rules are those that operators get, with times thirty times as short.
 import asyncio
 import contextlib
 import subprocess
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import pytest
@@ -94,13 +95,19 @@ async def _everything(run: Alarming) -> None:
         run.pages = _pages(run.deployment)
         run.unseen = {program.name for program in run.deployment.programs()} - _answering(run.deployment)
         await run.run_slow_validator()
-        for event in EVENTS:
-            try:
-                await event(run)
-            except (AssertionError, BkdmsError) as error:  # the others are to happen all the same
-                run.silent[event.__name__] = str(error)
+        await _happening(run, EVENTS)
     finally:
         measuring.cancel()
+    # A view judges a gap only once nothing more comes.
+    await _happening(run, (Alarming.api_lost,))
+
+
+async def _happening(run: Alarming, events: Iterable[Callable[[Alarming], Awaitable[None]]]) -> None:
+    for event in events:
+        try:
+            await event(run)
+        except (AssertionError, BkdmsError) as error:  # the others are to happen all the same
+            run.silent[getattr(event, "__name__", "")] = str(error)
 
 
 def _firing(run: Alarming) -> set[str]:

@@ -242,5 +242,4 @@ EVENTS: Final = (
     Alarming.key_lost,
     Alarming.retention,
     Alarming.witness_away,
-    Alarming.api_lost,
 )
