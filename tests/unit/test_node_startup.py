@@ -93,6 +93,38 @@ async def test_a_gap_that_the_chain_log_no_longer_holds_halts_the_node(case: Cas
         await case.start([framed(case.certified[0]), framed(case.certified[2])])
 
 
+class TrimmedReader(LogReader):
+    """A chain log beside which the blocks topic grows, as often as somebody looks at the log."""
+
+    def __init__(self, log: MemoryTopic, topic: MemoryTopic, coming: Sequence[bytes]) -> None:
+        super().__init__(log)
+        self.topic, self.coming = topic, list(coming)
+
+    async def bounds(self) -> tuple[int, int]:
+        if self.coming:
+            self.topic.values.append(self.coming.pop(0))
+        return await super().bounds()
+
+
+async def test_a_log_that_is_trimmed_while_a_node_starts_does_not_halt_it(case: Case) -> None:
+    """The blocks that were published meanwhile say where the log goes on."""
+    blocks = [framed(certified) for certified in case.certified]
+    case.log.first = case.blocks[-1].block.header.source.first
+    topic = MemoryTopic("blocks", blocks[:1])
+    log = TrimmedReader(case.log, topic, blocks[1:])
+    resumed = await catch_up(case.world.genesis, case.store, MemoryReader(topic), log, case.pool)
+    assert (resumed.state.head.height, resumed.published) == (len(blocks), len(blocks))
+
+
+async def test_a_log_that_differs_halts_a_node_though_blocks_go_on_appearing(case: Case) -> None:
+    case.log.first = len(case.log.values)
+    topic = MemoryTopic("blocks", [framed(case.certified[0])])
+    log = TrimmedReader(case.log, topic, [b"rubbish"] * 1000)
+    with pytest.raises(IntegrityError) as error:
+        await catch_up(case.world.genesis, case.store, MemoryReader(topic), log, case.pool)
+    assert error.value.code == "log_differs"
+
+
 def vote(case: Case, candidate: Candidate, signer: str = "node-0") -> bytes:
     """Return a vote in the name of node-0."""
     signers = [case.world.node_signers[signer]]

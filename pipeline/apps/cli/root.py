@@ -40,7 +40,9 @@ COMMANDS = {
     "serve": LazyEntry(f"{_HERE}.serve", "Serve the HTTP API: site heads, traces, schemas, metrics."),
     "verify": LazyEntry(f"{_HERE}.audit", "Audit a whole chain and name the first thing that is wrong."),
     "export": LazyEntry(f"{_HERE}.export", "Write the ledger for outsiders: tiles, or a file of blocks."),
-    "store": LazyEntry(f"{_HERE}.store", "The platform's store: bring its tables to this release, show them."),
+    "store": LazyEntry(
+        f"{_HERE}.store", "The platform's store: bring its tables to this release, show them."
+    ),
     "ledger": LazyEntry(f"{_HERE}.ledger", "After disasters: rebuild what was lost or damaged."),
     "backup": LazyEntry(f"{_HERE}.backup", "Copy what can't be rebuilt, check such a copy, live on from it."),
     "bench": LazyEntry(f"{_HERE}.bench", "Measure this machine: proofs, stages, memory."),

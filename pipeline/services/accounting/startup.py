@@ -33,6 +33,9 @@ _FETCH_RECORDS = 500
 _FETCH_BLOCKS = 16
 _FETCH_TIMEOUT_MS = 500
 KEPT_BLOCKS = 16
+# What a log says that was trimmed while the blocks were read; how often we look at once more of them.
+_MAYBE_TRIMMED = frozenset({"log_differs", "offset_out_of_range"})
+_ATTEMPTS = 10
 _MAYBE_RESTORED = frozenset({"blocks_topic_cut", "blocks_topic", "log_differs"})
 _log = structlog.get_logger(__name__)
 
@@ -66,14 +69,28 @@ async def catch_up(
 ) -> Resumed:
     """Verify everything published since the last run and find where in the log to go on.
 
-    That is after the last block, if the log gives it again, or at a reanchor of it. A blocks topic that is not where
-    it was left, since it was restored, is looked through from its beginning, once.
+    That is after the last block, if the log gives it again, or at a reanchor of it. The others go on publishing and
+    trimming meanwhile: where the topic has grown, its new blocks are followed before the log is judged.
 
     Raises:
         IntegrityError: the blocks topic is shorter than before, holds two valid certificates that contradict each
             other or a block that needs a newer release, or the log neither gives the last block again nor
             reanchors it.
     """
+    for _ in range(_ATTEMPTS):
+        _, end = await blocks.bounds()
+        try:
+            return await _caught_up(genesis, store, blocks, log, pool)
+        except IntegrityError as error:
+            if error.code not in _MAYBE_TRIMMED or (await blocks.bounds())[1] <= end:
+                raise
+    return await _caught_up(genesis, store, blocks, log, pool)
+
+
+async def _caught_up(
+    genesis: Genesis, store: NodeStore, blocks: PartitionReader, log: PartitionReader, pool: SignaturePool
+) -> Resumed:
+    """Resume; a blocks topic that is not where it was left, since it was restored, is looked through once."""
     try:
         return await _resume(genesis, store, blocks, log, pool)
     except IntegrityError as error:
