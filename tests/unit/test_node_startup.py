@@ -110,7 +110,7 @@ async def test_a_log_that_is_trimmed_while_a_node_starts_does_not_halt_it(case: 
     """The blocks that were published meanwhile say where the log goes on."""
     blocks = [framed(certified) for certified in case.certified]
     case.log.first = case.blocks[-1].block.header.source.first
-    topic = MemoryTopic("blocks", blocks[:1])
+    topic = MemoryTopic("blocks", [*blocks[:1]])
     log = TrimmedReader(case.log, topic, blocks[1:])
     resumed = await catch_up(case.world.genesis, case.store, MemoryReader(topic), log, case.pool)
     assert (resumed.state.head.height, resumed.published) == (len(blocks), len(blocks))
