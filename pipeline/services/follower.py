@@ -87,7 +87,8 @@ class Follower:
         self._alarm = alarm
         self._watch = CertificateWatch(genesis, sink.root_of_size)
         self._state: ChainState | None = None
-        self._waited_ms = 0
+        self._waited_ms = 0.0
+        self._gap_end: int | None = None
         self._is_rereading = False
         self._seen_again = 0
         self.next_offset = 0
@@ -102,6 +103,11 @@ class Follower:
     def tree_size(self) -> int:
         """Leaves in the tree after the last stored block."""
         return self._state.head.frontier.size if self._state is not None else 0
+
+    @property
+    def _reached(self) -> tuple[int, int]:
+        """What grows with every record that leads on."""
+        return self.tree_size, self._seen_again
 
     @property
     def awaits_blocks(self) -> bool:
@@ -133,6 +139,7 @@ class Follower:
             TransientError: topic or store are away; call again.
         """
         await self.open()
+        reached, began_s = self._reached, asyncio.get_running_loop().time()
         try:
             records = await self._reader.fetch(MAX_RECORDS, timeout_ms)
         except IntegrityError as error:
@@ -145,7 +152,12 @@ class Follower:
                 self._state = None  # what is in memory may be ahead of what is stored
                 raise
         self.caught_up = not records
-        self._waited_ms = self._waited_ms + timeout_ms if self.caught_up else 0
+        if self._reached != reached:
+            self._waited_ms, self._gap_end = 0, None
+        elif self.caught_up:
+            self._waited_ms += timeout_ms
+        else:
+            self._waited_ms += (asyncio.get_running_loop().time() - began_s) * 1000
         await self._check_end()
         return len(records)
 
@@ -238,7 +250,8 @@ class Follower:
     async def _reread(self, why: str) -> None:
         """Go back to the first record: the topic was restored, so that the stored position means nothing in it."""
         _log.warning("blocks_reread", reason=why, height=self.height)
-        self._is_rereading, self._seen_again, self._waited_ms = True, 0, 0
+        self._is_rereading, self._seen_again = True, 0
+        self._waited_ms, self._gap_end = 0, None
         self.next_offset, _ = await self._reader.bounds()
         await self._reader.seek(self.next_offset)
 
@@ -261,11 +274,18 @@ class Follower:
         return None
 
     async def _check_end(self) -> None:
-        """Halt where the topic ends for good before a tree that the nodes certified, read from its beginning."""
+        """Halt where the topic does not hold what comes before a tree that the nodes certified, from its beginning on.
+
+        Records that come all the while do not put that off: what counts is the end that it had when this was noticed.
+        """
         missing = self._missing()
         if missing is None:
             self._is_rereading = self._is_rereading and not self.caught_up
-        elif self._waited_ms >= PATIENCE_MS:
+            self._waited_ms, self._gap_end = 0, None
+            return
+        if self._gap_end is None:
+            _, self._gap_end = await self._reader.bounds()
+        if self._waited_ms >= PATIENCE_MS and self.next_offset >= self._gap_end:
             if self._is_rereading:
                 raise missing
             await self._reread(missing.code)

@@ -1,5 +1,6 @@
 """The follower stores verified blocks only, each once, and halts where the quorum contradicts itself."""
 
+import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.core.followed import Applied
 from pipeline.core.replica import BlockReason
 from pipeline.core.state import ChainState, Tables
+from pipeline.ports import Received
 from pipeline.services.follower import PATIENCE_MS, Follower, Skipped, follow_to_end
 from tests.support.chain import Chain, MemoryReader, MemoryTopic, framed
 from tests.support.world import TestSite, control_value
@@ -159,6 +161,28 @@ async def test_a_missing_block_halts_when_the_topic_stays_at_its_end(case: Case)
         await wait_for_ever(case.follower)
     assert halted.value.code == "block_gap"
     assert case.sink.heights == [1]
+
+
+class BusyReader(MemoryReader):
+    """A topic that somebody writes to all the time."""
+
+    async def fetch(self, max_records: int, timeout_ms: int) -> list[Received]:
+        await asyncio.sleep(0.01)
+        self._topic.values.append(b"junk")
+        return await super().fetch(max_records, timeout_ms)
+
+
+async def test_a_missing_block_halts_though_the_topic_never_stays_at_its_end(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.services.follower.PATIENCE_MS", 50)
+    blocks = case.chain.certified
+    case.topic.publish([blocks[0], blocks[2]])
+    follower = Follower(case.chain.world.genesis, BusyReader(case.topic), case.sink)
+    with pytest.raises(IntegrityError) as halted:
+        for _ in range(200):
+            await follower.step(1000)
+    assert halted.value.code == "block_gap"
 
 
 async def test_who_follows_to_the_end_does_not_take_a_missing_block_for_it(case: Case) -> None:
