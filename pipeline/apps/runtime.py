@@ -25,6 +25,7 @@ from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.tls import client_context
 from pipeline.apps.listening import Listener, ListeningBoot, add_agent, listening_settings
 from pipeline.core.errors import BkdmsError, ConfigError, ConflictError, TransientError
+from pipeline.services.ending import end
 from pipeline.telemetry import metrics
 from pipeline.telemetry.logs import logger
 
@@ -138,8 +139,7 @@ class LoopService(mode.Service):
             await asyncio.wait({self._task}, timeout=DRAIN_TIMEOUT_S)
             if not self._task.done():
                 _log.warning("step_cut_short", after_s=DRAIN_TIMEOUT_S)
-                self._task.cancel()
-                await asyncio.wait({self._task})
+                await end({self._task})
         with contextlib.suppress(TransientError):
             await self._work.close()
 

@@ -19,6 +19,7 @@ from pipeline.core.policy_file import log_verifier, node_verifiers
 from pipeline.core.tlog_policy import TlogPolicy, Witnessed, check_note
 from pipeline.core.witness import WitnessAnswer, WitnessOutcome
 from pipeline.ports import WitnessClient
+from pipeline.services.ending import end
 from pipeline.services.follower import in_thread
 from pipeline.services.tile_reader import Read
 from pipeline.services.witness_peer import Peer, peers_of, prover
@@ -122,9 +123,7 @@ class Witnessing:
 
     async def close(self) -> None:
         """Ask no more, and disconnect."""
-        for task in self._asked:
-            task.cancel()
-        await asyncio.gather(*self._asked, return_exceptions=True)
+        await end(self._asked)
         await self._client.close()
 
     @property

@@ -25,6 +25,7 @@ from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
 from pipeline.services.accounting.startup import ledger_block
 from pipeline.services.accounting.votes import Candidate, vote_message
+from pipeline.services.ending import end
 from pipeline.services.signatures import SignaturePool
 from tests.support.waiting import in_time, read_topic
 from tests.support.world import World
@@ -108,8 +109,7 @@ class ChainRig:
     async def stop_node(self, name: str) -> None:
         """Cancel a node."""
         task = self.tasks.pop(name)
-        task.cancel()
-        await asyncio.wait({task}, timeout=_STOP_TIMEOUT_S)
+        await end({task}, _STOP_TIMEOUT_S)
         with contextlib.suppress(asyncio.CancelledError, BkdmsError):
             task.result()
         await self._links.pop(name).close()

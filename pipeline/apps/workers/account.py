@@ -27,6 +27,7 @@ from pipeline.core.note import COSIGNATURE_V1, MLDSA44
 from pipeline.core.topics import Topics
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
+from pipeline.services.ending import end
 from pipeline.services.retry import retried
 from pipeline.services.signatures import SignaturePool
 from pipeline.telemetry import logs
@@ -78,8 +79,7 @@ class NodeService(mode.Service):
     async def on_stop(self) -> None:
         """Stop the loops between two awaits; every step can be repeated after a restart."""
         if self._work is not None:
-            self._work.cancel()
-            await asyncio.wait({self._work}, timeout=_STOP_TIMEOUT_S)
+            await end({self._work}, _STOP_TIMEOUT_S)
         if self._links is not None:
             await self._links.close()
 

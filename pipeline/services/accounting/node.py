@@ -20,6 +20,7 @@ from pipeline.services.accounting.memory import Committed, NodeIdentity, NodeLin
 from pipeline.services.accounting.publishing import Publishing
 from pipeline.services.accounting.startup import catch_up, recover_signing_records
 from pipeline.services.accounting.votes import Ballot, VoteOutcome
+from pipeline.services.ending import end
 from pipeline.services.retry import retried
 from pipeline.telemetry import node_metrics as metrics
 from pipeline.telemetry.metrics import show_zeros
@@ -66,9 +67,7 @@ class AccountingNode:
                     raise TransientError("a loop of the node was cancelled from inside", code="cancelled")
                 task.result()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     async def _resume(self) -> NodeMemory:
         links, genesis = self._links, self._genesis

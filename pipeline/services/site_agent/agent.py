@@ -13,6 +13,7 @@ from typing import Any
 from pipeline.core.batching import Batching
 from pipeline.core.delivery import Behind, Confirms, Depth, Patience, Totals, Verdict
 from pipeline.core.errors import ConfigError, TransientError
+from pipeline.services.ending import end
 from pipeline.services.site_agent.collect import Collecting, Collector
 from pipeline.services.site_agent.confirm import Confirmer
 from pipeline.services.site_agent.needs import SiteParts
@@ -231,6 +232,4 @@ async def _first_of(*loops: Coroutine[Any, Any, None]) -> None:
         for task in done:
             task.result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)
