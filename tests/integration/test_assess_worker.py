@@ -149,7 +149,7 @@ class Rig:
             return sum([end - (await client.committed(at) or 0) for at, end in ends.items()])
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=[pytest.param("sqlite", marks=pytest.mark.faults), "postgres"])
 def rig(
     stack: EmbeddedStack, topics: Topics, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Rig]:

@@ -46,6 +46,7 @@ def child_pids(said: dict[str, object]) -> list[int]:
     return pids
 
 
+@pytest.mark.faults
 async def test_data_and_addresses_outlive_a_kill(tmp_path: Path) -> None:
     """Record and key that were acknowledged are there after SIGKILL of everything, at the same address."""
     folder = tmp_path / "data"
