@@ -131,7 +131,9 @@ def _draw_all(asking: Asking, pictures: Path) -> None:
 
 
 def _ask_all(asking: Asking, pictures: Path) -> Seen:
-    in_order = sorted(questions(is_sql=False), key=str)
+    # What a panel leaves out as long as it is nothing is asked for, too: else it would be there or not, and never move.
+    whole = [replace(one, text=one.text.removesuffix(" > 0")) for one in questions(is_sql=False)]
+    in_order = sorted(whole, key=str)
     lines = {
         title: [asking.series(question) for question in found] for title, found in groupby(in_order, key=str)
     }
@@ -142,7 +144,7 @@ def _ask_all(asking: Asking, pictures: Path) -> Seen:
 
 
 def moves(lines: dict[str, Points]) -> bool:
-    """Whether a line takes more than one value, or begins or ends while others go on."""
+    """Whether a line takes more than one value."""
     return any(len({value for _, value in points}) > 1 for points in lines.values())
 
 

@@ -25,6 +25,7 @@ from pipeline.apps.demo.liar import Liar
 from pipeline.apps.workers.account import redis_connection
 from pipeline.config import load_settings
 from pipeline.core.keys import Use
+from pipeline.core.packet import packet_id
 from pipeline.core.policy_file import log_verifier
 from pipeline.ports import LedgerBlock, Outgoing
 from tests.support.eventful import EXPORTER, GAP, LIAR, Eventful
@@ -40,6 +41,8 @@ THRESHOLDS: Final = {
     "bkdms_site_oldest_unconfirmed_seconds > 1800": "bkdms_site_oldest_unconfirmed_seconds > 8",
 }
 _DEADLINE_S: Final = 60
+# More than a validator with a rate of two in a second passes on until the alert fires.
+_WAITING: Final = 200
 _HTTP_TIMEOUT_S: Final = 30
 
 
@@ -201,8 +204,14 @@ class Alarming(Eventful):
             aside.rename(keys)
 
     async def retention(self) -> None:
-        """Packets wait for a slow validator, and at last Kafka drops some."""
-        await self.fires("PacketsWaiting")
+        """Packets of one site wait for the slow validator, and at last Kafka drops some."""
+        async with self.without("validator-1", "validator-2"):
+            waiting, last = [], bytes(32)
+            for sequence in range(_WAITING):
+                waiting.append(self._sealed(self.scene.insider, 100 + sequence, last))
+                last = packet_id(waiting[-1])
+            await self._send(*waiting)
+            await self.fires("PacketsWaiting")
         await self.outlast_retention()
         await self.fires("PacketsExpired")
 

@@ -159,8 +159,8 @@ def _with_agent(
     from pipeline.apps.site_agent import open_site_agent  # noqa: PLC0415
     from pipeline.telemetry.metrics import WORKER_READY  # noqa: PLC0415
 
+    observe("site", settings)
     if settings.worker.metrics_port is not None:
-        observe("site", settings)
         start_http_server(settings.worker.metrics_port, settings.worker.metrics_host)
 
     async def main() -> "SiteStatus":

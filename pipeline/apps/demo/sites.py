@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.signals import interruptible
+from pipeline.apps.observed import observe
 from pipeline.apps.site_agent import open_site_agent
 from pipeline.config import load_settings
 from pipeline.telemetry import logs
@@ -40,6 +41,7 @@ def main() -> None:
     """Run until all is committed; nothing is lost where it is ended before, the spools go on."""
     logs.configure()
     report, *files = map(Path, sys.argv[1:])
+    observe("site", load_settings(files[0]))
     with interruptible():
         found = asyncio.run(feed_all(files))
     report.write_text(json.dumps({"sites": found}), "utf-8")
