@@ -20,6 +20,7 @@ from ops import ports
 from ops.child import RunAs, launched
 from ops.kafka import distribution
 from ops.postgres.program import find_programs, system_user
+from ops.prometheus import server as prometheus
 from ops.redis.server import find_program
 from tests.support import compose
 
@@ -189,7 +190,7 @@ class NativeDeployment:
     def _places(self, name: str) -> dict[str, str]:
         places = {
             "/opt/kafka/libs": str(distribution.ensure().libs),
-            "/bin/prometheus": shutil.which("prometheus") or "prometheus",
+            "/bin/prometheus": str(prometheus.find_program()),
         }
         for mount in self.every[name].get("volumes", []):
             if mount["type"] == "bind":
