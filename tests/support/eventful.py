@@ -170,12 +170,14 @@ class Eventful:
 
     async def run_slow_validator(self) -> None:
         """Let one more validator take part, which lets few packets of a site through in a second."""
+        await self.happens('count(bkdms_worker_ready{job="validator"} == 1) == 2')
         table = tomllib.loads((self.deployment.data_dir / "settings" / "validator-1.toml").read_text("utf-8"))
         table["kafka"] = self.deployment.kafka_table(Role.VALIDATOR, SLOW)
         table["worker"] = {"metrics_port": self.ports[SLOW]}
         settings = write_settings(self.folder / "slow.toml", table)
         self._run(SLOW, settings, "worker", "validate", "--name", SLOW, "--rate", "2", "--burst", "1")
         await self.happens(f'bkdms_consumer_lag_records{{instance="{SLOW}"}}')
+        await self.happens("sum(increase(bkdms_consumer_rebalances_total[1m])) > 0")
 
     async def export(self) -> None:
         """Export under a witness that is there, goes away and comes back; lose exported files between."""
