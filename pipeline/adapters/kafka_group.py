@@ -149,7 +149,8 @@ class KafkaGroupReader:
                     for at, end in ends.items()
                     if at in held
                 }
-        metrics.show_zeros(metrics.CONSUMER_EXPIRED, [(self._topic,)])
+        for counter in (metrics.CONSUMER_EXPIRED, metrics.CONSUMER_REBALANCES):
+            metrics.show_zeros(counter, [(self._topic,)])
         metrics.CONSUMER_LAG.clear()
         for partition, records in lags.items():
             metrics.CONSUMER_LAG.labels(self._topic, str(partition)).set(records)

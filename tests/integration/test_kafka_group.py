@@ -130,3 +130,13 @@ async def test_records_that_expired_unread_are_counted(
     assert [r.value for r in await some(join(), 10)] == [b"d"]
     counted = {"topic": topics.packets}
     assert REGISTRY.get_sample_value("bkdms_consumer_expired_records_total", counted) == 2
+
+
+async def test_what_was_not_counted_yet_shows_as_zero(topics: Topics, join: Joiner, put: Putter) -> None:
+    """Else a first rebalance is no increase to Prometheus, and no dashboard moves."""
+    await put(0, [b"a"])
+    member = join()
+    await some(member)
+    await member.lag()
+    for name in ("rebalances", "expired_records"):
+        assert REGISTRY.get_sample_value(f"bkdms_consumer_{name}_total", {"topic": topics.packets}) == 0
