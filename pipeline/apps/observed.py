@@ -16,10 +16,23 @@ from cryptography import x509
 from pipeline.config import Settings
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import RULES_VERSION
-from pipeline.telemetry import metrics, spans
+from pipeline.telemetry import logs, metrics, spans
 
 PROGRAMS: Final = ("node", "validator", "platform", "assess", "export", "api", "site", "parquet")
 """The kinds of programs; the same words are ``job`` in Prometheus."""
+
+
+def begin(program: str, settings: Settings, log_level: str) -> None:
+    """Log from this level on, and show what ``observe`` shows: the first thing that a worker does.
+
+    Raises:
+        ConfigError: there is no such level, or see ``observe``.
+    """
+    try:
+        logs.configure(log_level)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    observe(program, settings)
 
 
 def observe(program: str, settings: Settings) -> None:

@@ -10,9 +10,10 @@ from prometheus_client import REGISTRY
 
 from ops.tls.authority import Authority
 from ops.tls.principal import Principal, Role
-from pipeline.apps.observed import PROGRAMS, certificate_expiry, free_bytes, observe, size_bytes
+from pipeline.apps.observed import PROGRAMS, begin, certificate_expiry, free_bytes, observe, size_bytes
 from pipeline.config import Settings
 from pipeline.config.load import load_settings
+from pipeline.core.errors import ConfigError
 from tests.support.clean_env import clean_env
 
 __all__ = ["clean_env"]
@@ -102,3 +103,8 @@ def test_a_file_system_that_is_away_has_no_figure(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "statvfs", away)
     assert free_bytes(Path("/data")) != free_bytes(Path("/data"))
     assert size_bytes(Path("/data")) != size_bytes(Path("/data"))
+
+
+def test_a_log_level_that_is_none_is_the_users_mistake(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match="LOUD"):
+        begin("node", settings, "LOUD")

@@ -31,7 +31,6 @@ from pipeline.core.replica import Extended, extend
 from pipeline.core.state import ChainState
 from pipeline.services.follower import Follower, follow_to_end
 
-# Root keys are kept off-line; where they are not, they come along with the chain's folder.
 _CHAIN: Final = "chain"
 
 

@@ -22,13 +22,12 @@ from pipeline.apps.api import ApiParts, alarm, create_api
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.client_identity import IdentifyingProtocol
-from pipeline.apps.observed import observe
+from pipeline.apps.observed import begin
 from pipeline.config import ApiSettings, Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.services.block_source import BlockSource
 from pipeline.services.follower import Follower
-from pipeline.telemetry import logs
 
 _DRAIN_S = 5
 _MAX_CONNECTIONS = 500
@@ -153,12 +152,8 @@ def serve(
     Example: bkdms --config api.toml serve
     """
     settings = settings_of(ctx)
-    try:
-        logs.configure(log_level)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    begin("api", settings, log_level)
     context = server_tls(settings.api)
-    observe("api", settings)
     parts = api_parts(settings)
     try:
         serve_app(create_api(parts), settings.api.host, settings.api.port, context)

@@ -16,7 +16,7 @@ from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
-from pipeline.apps.observed import observe
+from pipeline.apps.observed import begin
 from pipeline.apps.runtime import WorkerOptions, run_worker
 from pipeline.config import RedisSettings, Settings, required
 from pipeline.core.avro import require_compiled_reader
@@ -30,7 +30,6 @@ from pipeline.services.accounting.node import AccountingNode
 from pipeline.services.ending import end
 from pipeline.services.retry import retried
 from pipeline.services.signatures import SignaturePool
-from pipeline.telemetry import logs
 
 _STOP_TIMEOUT_S = 10.0
 
@@ -148,8 +147,7 @@ def account(
     Example: BKDMS_NODE__NAME=node-1 bkdms --config bkdms.toml worker account
     """
     settings = settings_of(ctx)
-    logs.configure(log_level)
-    observe("node", settings)
+    begin("node", settings, log_level)
     require_compiled_reader()
     genesis = load_genesis(settings.genesis)
     name = settings.node_name

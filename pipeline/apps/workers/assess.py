@@ -11,15 +11,13 @@ from pipeline.apps.assess_database import lock_assessments, open_when_made
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.listening import Listener
-from pipeline.apps.observed import observe
+from pipeline.apps.observed import begin
 from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
 from pipeline.config import Settings, required
 from pipeline.config.assess_plan import load_plan
 from pipeline.core.avro import require_compiled_reader
-from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.services.assess.worker import AssessParts, AssessWorker
-from pipeline.telemetry import logs
 
 _MS = 1000
 
@@ -61,11 +59,7 @@ def assess(
     Example: bkdms --config assess.toml worker assess
     """
     settings = settings_of(ctx)
-    try:
-        logs.configure(log_level)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    observe("assess", settings)
+    begin("assess", settings, log_level)
     genesis = load_genesis(settings.genesis)
     connection = KafkaConnection(
         required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"

@@ -14,7 +14,7 @@ from pipeline.adapters.tile_files import TileFiles
 from pipeline.adapters.witness_client import HttpWitnessClient
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
-from pipeline.apps.observed import observe
+from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
@@ -24,7 +24,6 @@ from pipeline.core.keys import Use
 from pipeline.core.policy_file import policy_text
 from pipeline.core.tlog_policy import MAX_POLICY_BYTES, POLICY_FILE, PolicyFileProblem, parse_policy
 from pipeline.services.exporter import ExportParts, ExportPolicy, ExportWorker
-from pipeline.telemetry import logs
 
 STATE_FOLDER: Final = ".state"
 """The exporter's own state, in the export folder; never served."""
@@ -122,11 +121,7 @@ def export(
     Example: bkdms --config export.toml worker export
     """
     settings = settings_of(ctx)
-    try:
-        logs.configure(log_level)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    observe("export", settings)
+    begin("export", settings, log_level)
     genesis = load_genesis(settings.genesis)
     folder = required(settings.export.folder, "export.folder")
     connection = kafka_connection(settings, name)

@@ -11,12 +11,10 @@ from pipeline.adapters.folder_lock import lock_folder
 from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.kafka_topic import KafkaTopicReader
 from pipeline.apps.cli.context import settings_of
-from pipeline.apps.observed import observe
+from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
-from pipeline.core.errors import ConfigError
-from pipeline.telemetry import logs
 
 
 def parquet_sink(settings: Settings, connection: KafkaConnection, folder: Path) -> ParquetSink:
@@ -49,11 +47,7 @@ def parquet(
     Example: bkdms --config lake/bkdms.toml worker parquet
     """
     settings = settings_of(ctx)
-    try:
-        logs.configure(log_level)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    observe("parquet", settings)
+    begin("parquet", settings, log_level)
     folder = required(settings.parquet.folder, "parquet.folder")
     connection = KafkaConnection(
         required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"

@@ -11,15 +11,13 @@ from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPa
 from pipeline.adapters.keystore import SealingKeyFolder
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
-from pipeline.apps.observed import observe
+from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.apps.store_database import locked_store_file, open_store
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
-from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.services.platform import PlatformParts, PlatformWorker
-from pipeline.telemetry import logs
 
 
 def platform_worker(settings: Settings, genesis: Genesis, connection: KafkaConnection) -> PlatformWorker:
@@ -59,11 +57,7 @@ def platform(
     Example: bkdms --config platform.toml worker platform
     """
     settings = settings_of(ctx)
-    try:
-        logs.configure(log_level)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    observe("platform", settings)
+    begin("platform", settings, log_level)
     genesis = load_genesis(settings.genesis)
     connection = KafkaConnection(
         required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"

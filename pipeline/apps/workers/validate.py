@@ -9,7 +9,7 @@ from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPa
 from pipeline.adapters.kafka_group import KafkaGroupReader
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
-from pipeline.apps.observed import observe
+from pipeline.apps.observed import begin
 from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
 from pipeline.config import required
 from pipeline.core.avro import require_compiled_reader
@@ -19,7 +19,6 @@ from pipeline.core.topics import Topics
 from pipeline.services.rate_limit import Rate, RateLimit
 from pipeline.services.registrations import Registrations
 from pipeline.services.validator import Validator
-from pipeline.telemetry import logs
 
 
 def validator(
@@ -69,11 +68,10 @@ def validate(
     """
     settings = settings_of(ctx)
     try:
-        logs.configure(log_level)
         limit = Rate(rate, burst) if rate is not None else None
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    observe("validator", settings)
+    begin("validator", settings, log_level)
     genesis = load_genesis(settings.genesis)
     bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
     connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{name}")
