@@ -17,12 +17,12 @@ from pipeline.core.topics import Topics
 from pipeline.services.accounting.committer import Repair
 from pipeline.telemetry import metrics as worker_metrics
 from pipeline.telemetry import node_metrics as metrics
-from tests.support.nodes import ChainRig, chain_rig
+from tests.support.nodes import ChainRig, running_rig
 from tests.support.outage_consumers import PlatformRig
 from tests.support.outage_topics import read_observations
 from tests.support.outage_traffic import Traffic, committed_ids
 from tests.support.validators import ValidatorRig
-from tests.support.world import TestSite, control_value
+from tests.support.world import TestSite
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults]
 SITES = 3
@@ -44,13 +44,7 @@ async def rig(
 ) -> AsyncIterator[ChainRig]:
     """Four nodes on a fresh chain with three sites enrolled."""
     topics = Topics(f"{unique_name('o')}.")
-    own_stack.add_topics(topics)
-    async with chain_rig(own_stack, topics, tmp_path) as opened:
-        for name in opened.world.node_signers:
-            opened.start_node(name)
-        sites = [opened.world.site(number) for number in range(SITES)]
-        await opened.send([control_value(raw) for site in sites for raw in opened.world.enrolment(site)])
-        await opened.until_published(1)
+    async with running_rig(own_stack, topics, tmp_path, SITES) as opened:
         yield opened
 
 

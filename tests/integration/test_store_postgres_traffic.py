@@ -21,13 +21,12 @@ from pipeline.ports import Outgoing
 from pipeline.telemetry import metrics as worker_metrics
 from tests.support.chain import Chain, framed
 from tests.support.commands import bkdms, settings_file
-from tests.support.nodes import ChainRig, chain_rig
+from tests.support.nodes import ChainRig, chain_rig, running_rig
 from tests.support.outage_consumers import PlatformRig
 from tests.support.outage_topics import read_observations
 from tests.support.outage_traffic import Traffic, committed_ids
 from tests.support.postgres import Database, RunningPostgres, running_postgres
 from tests.support.sql_faults import all_rows
-from tests.support.world import control_value
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults]
 SITES = 2
@@ -51,13 +50,7 @@ async def rig(
     stack: EmbeddedStack, unique_name: Callable[[str], str], tmp_path: Path
 ) -> AsyncIterator[ChainRig]:
     topics = Topics(f"{unique_name('p')}.")
-    stack.add_topics(topics)
-    async with chain_rig(stack, topics, tmp_path) as opened:
-        for name in opened.world.node_signers:
-            opened.start_node(name)
-        sites = [opened.world.site(number) for number in range(SITES)]
-        await opened.send([control_value(raw) for site in sites for raw in opened.world.enrolment(site)])
-        await opened.until_published(1)
+    async with running_rig(stack, topics, tmp_path, SITES) as opened:
         yield opened
 
 

@@ -28,7 +28,7 @@ from pipeline.services.accounting.votes import Candidate, vote_message
 from pipeline.services.ending import end
 from pipeline.services.signatures import SignaturePool
 from tests.support.waiting import in_time, read_topic
-from tests.support.world import World
+from tests.support.world import World, control_value
 
 _STOP_TIMEOUT_S = 30.0
 
@@ -194,3 +194,18 @@ async def chain_rig(
         yield rig
     finally:
         await rig.close()
+
+
+@contextlib.asynccontextmanager
+async def running_rig(
+    stack: EmbeddedStack, topics: Topics, folder: Path, sites: int
+) -> AsyncIterator[ChainRig]:
+    """Open a rig on which every node runs and so many sites are enrolled."""
+    stack.add_topics(topics)
+    async with chain_rig(stack, topics, folder) as opened:
+        for name in opened.world.node_signers:
+            opened.start_node(name)
+        enrolled = [opened.world.site(number) for number in range(sites)]
+        await opened.send([control_value(raw) for site in enrolled for raw in opened.world.enrolment(site)])
+        await opened.until_published(1)
+        yield opened
