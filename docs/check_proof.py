@@ -90,7 +90,8 @@ def check_note(policy, note):
     (origin, size, root), body = text.split("\n"), f"{text}\n".encode()
     need(re.fullmatch("[1-9][0-9]{0,18}", size) and len(base64(root)) == 32, "checkpoint: size or root")
     signatures = [(name, base64(data)) for name, data in re.findall("(?m)^— ([^\\s+]+) ([^ \n]+)$", lines)]
-    need(len(signatures) == lines.count("\n") and all(data[4:] for _, data in signatures), "checkpoint: a bad line")
+    need(len(signatures) == lines.count("\n") <= 64 and len(note) <= 2**18, "checkpoint: a bad line, or too long")
+    need(all(data[4:] and len(name.encode()) < 256 for name, data in signatures), "checkpoint: a bad signature")
     keys, names, free, met, is_logged, quorum = set(), {b"none"}, set(), {b"none"}, False, None
     for line in policy.split(b"\n"):
         what, *words = re.findall(rb"[^ \t]+", line) or [b"#"]
@@ -109,8 +110,8 @@ def check_note(policy, note):
                 need(stamp < b"\x80", "checkpoint: a time out of bounds")
                 check_signature(6 if kind == 6 else 1, key, signature, message)
             is_logged |= what == b"log" and name == origin and found != []
-            keys, met = keys | {(what, key)}, met | {alias} if found else met
-            names, free = names | {alias} - {b""}, free | {alias}
+            keys, met, free = keys | {(what, key)}, met | {alias} if found else met, free | {alias}
+            names |= {alias} - {b""}
         elif what == b"group" and words[0] not in names and free >= set(words[2:]):
             sizes = {b"%d" % number: number for number in range(len(words) - 1)} | {b"any": 1, b"all": len(words) - 2}
             need((least := sizes[words[1]]) and len(words) - 2 == len(set(words[2:])), "policy: a group's size")
@@ -120,15 +121,14 @@ def check_note(policy, note):
             quorum = words[0]
         else:
             need(what.startswith(b"#"), f"policy: {line!r}")
-    need(is_logged and quorum in met, "checkpoint: not signed by a log of the policy, or not cosigned by its quorum")
+    need(is_logged and quorum in met, "checkpoint: not signed by a log of the policy, or not by its quorum")
     return origin, int(size), base64(root)
 
 def check(policy, data):
     """Return what a proof proves; raise where anything of it does not hold."""
     lines, _, note = data.partition(b"\n\n")
-    first, extra, index, *path = lines.decode().split("\n")
+    (first, extra, index, *path), (origin, size, root) = lines.decode().split("\n"), check_note(policy, note)
     need(first == "c2sp.org/tlog-proof@v1" and extra.startswith("extra "), "not a tlog-proof with evidence")
-    origin, size, root = check_note(policy, note)
     evidence = json.loads(base64(extra[6:]))
     dumped = json.dumps(evidence, sort_keys=True, separators=(",", ":")).encode()
     need(dumped == base64(extra[6:]) and [len(evidence), len(evidence["header"])] == [8, 2]

@@ -38,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("names", nargs="*", help="targets (default: all)", metavar="TARGET")
     parser.add_argument("--seconds", type=int, default=10, help="for each target (default: 10)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the changes that are tried; 0: another each time (default: 1)"
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="targets at a time")
     parser.add_argument("--input", type=Path, help="try the bytes of a file on the one target that is named")
     options = parser.parse_args(arguments)
@@ -53,18 +56,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if importlib.util.find_spec("atheris") is None:
         parser.error("the package atheris is not installed; `make setup` installs it")
     with ThreadPoolExecutor(options.jobs) as pool:
-        outcomes = list(pool.map(lambda name: _run(name, options.seconds), options.names or TARGETS))
+        outcomes = list(
+            pool.map(lambda name: _run(name, options.seconds, options.seed), options.names or TARGETS)
+        )
     return int(any(outcome.code for outcome in outcomes))
 
 
-def _run(name: str, seconds: int) -> Outcome:
+def _run(name: str, seconds: int, seed: int) -> Outcome:
     """Fuzz one target in a process of its own and say what came of it."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         command = [
             *(sys.executable, "-m", "tests.fuzz.harness", name, folder),
             *(f"-max_total_time={seconds}", f"-timeout={HANG_S}", f"-rss_limit_mb={MEMORY_MB}"),
-            *(f"-max_len={_MAX_INPUT_BYTES}", f"-artifact_prefix={CACHE}/{name}-", "-print_final_stats=1"),
+            *(
+                f"-seed={seed}",
+                f"-max_len={_MAX_INPUT_BYTES}",
+                f"-artifact_prefix={CACHE}/{name}-",
+                "-print_final_stats=1",
+            ),
         ]
         done = subprocess.run(
             command, cwd=_ROOT, capture_output=True, text=True, errors="replace", check=False

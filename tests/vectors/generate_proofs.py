@@ -80,6 +80,8 @@ def _policies() -> Iterator[Case]:
     )
     strange = ledger.note(lambda body: line("somebody", 4, bytes([1]) * 32, body.encode(), bytes(8)))
     yield _good("a line of an unknown key is ignored", ledger, note=strange)
+    named = f"\u2014 {'n' * 255} {text64(bytes(5))}\n"
+    yield _good("as many lines as are read, of the longest names", ledger, note=ledger.note() + named * 60)
     yield two_keys()
 
 

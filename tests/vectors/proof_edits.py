@@ -128,6 +128,9 @@ def _proof_edits() -> Iterator[tuple[str, str, str]]:
         "policy",
         proof.replace(cosigned[0], cosigned[0].replace("node-0", "node-9")),
     )
+    strange = [f"\u2014 {name} {text64(bytes(5))}\n" for name in ("somebody", "n" * 256)]
+    yield "more signature lines than are read", "policy", proof + strange[0] * 61
+    yield "a signer's name that no key can have", "policy", proof + strange[1]
     yield "bytes after the checkpoint", "policy", proof + "x"
     yield "no newline at the end", "policy", proof[:-1]
 
