@@ -72,22 +72,16 @@ def encode_genesis(
     Raises:
         ConfigError: the parts do not make a valid genesis.
     """
-    terms = asdict(contract) | {
-        "suites": [
-            {"suite": term.suite.name.lower(), "expires_ms": term.expires_ms} for term in contract.suites
-        ]
-    }
     document = {
         "format": _FORMAT,
         "url": url,
         "chain_log": {"topic": topic, "partition": partition, "incarnation": incarnation},
-        "roots": {"threshold": root_threshold, "keys": [_key_fields(key) for key in root_keys]},
-        "registrars": [_key_fields(key) for key in registrars],
-        "nodes": _node_fields(policy),
-        "quorum": policy.quorum,
-        "log_key": _key_fields(log_key),
+        "roots": {"threshold": root_threshold, "keys": [key_fields(key) for key in root_keys]},
+        "registrars": [key_fields(key) for key in registrars],
+        **policy_fields(policy),
+        "log_key": key_fields(log_key),
         "rules_version": RULES_VERSION,
-        "contract": terms,
+        "contract": contract_fields(contract),
     }
     raw = (json.dumps(document, indent=2) + "\n").encode()
     parse_genesis(raw)
@@ -126,15 +120,13 @@ def _build(document: dict[str, Any], raw: bytes) -> Genesis:
     topic, threshold = log["topic"], _whole(roots["threshold"])
     if not isinstance(topic, str) or not 0 < len(topic) <= _MAX_TOPIC_CHARS or not topic.isascii():
         raise ValueError(f"topic must be text of 1 to {_MAX_TOPIC_CHARS} ASCII characters")
-    root_keys = tuple(_key(item, Use.ROOT) for item in roots["keys"])
-    registrars = tuple(_key(item, Use.REGISTRAR) for item in document["registrars"])
+    root_keys = tuple(read_key(item, Use.ROOT) for item in roots["keys"])
+    registrars = tuple(read_key(item, Use.REGISTRAR) for item in document["registrars"])
     # One key signs once, so a repeated one would make the threshold unreachable.
     if not 1 <= threshold <= len({key.fingerprint for key in root_keys}) or not registrars:
         raise ValueError("needs at least one registrar and a root threshold within the number of root keys")
-    policy = Policy(
-        tuple(key for item in document["nodes"] for key in _node_keys(item)), _whole(document["quorum"])
-    )
-    contract = _contract(document["contract"])
+    policy = read_policy(document)
+    contract = read_contract(document["contract"])
     most = largest_block(policy)
     if contract.max_block > most:
         raise ValueError(f"contract: max_block above {most} leaves no room for this policy's certificates")
@@ -147,7 +139,7 @@ def _build(document: dict[str, Any], raw: bytes) -> Genesis:
         threshold,
         registrars,
         policy,
-        _key(document["log_key"], Use.LOG),
+        read_key(document["log_key"], Use.LOG),
         contract,
         raw,
     )
@@ -159,8 +151,8 @@ def _whole(value: object) -> int:
     return value
 
 
-def _node_fields(policy: Policy) -> list[dict[str, str]]:
-    """Return the nodes in the policy's order, each with all its keys.
+def policy_fields(policy: Policy) -> dict[str, Any]:
+    """Return the JSON fields ``nodes``, in the policy's order and each with all its keys, and ``quorum``.
 
     Raises:
         ConfigError: a node has no Ed25519 key, or a key under another name than the node's.
@@ -168,7 +160,18 @@ def _node_fields(policy: Policy) -> list[dict[str, str]]:
     nodes: dict[str, dict[str, str]] = {}
     for key in policy.nodes:
         nodes.setdefault(key.node, {"name": key.name})[_NODE_KEY_FIELDS[key.algorithm]] = key.public_key.hex()
-    return list(nodes.values())
+    return {"nodes": list(nodes.values()), "quorum": policy.quorum}
+
+
+def read_policy(fields: dict[str, Any]) -> Policy:
+    """Read what ``policy_fields`` writes.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: a field is missing or wrong.
+        ConfigError: a key is refused, or nodes and quorum make no policy.
+    """
+    keys = tuple(key for item in fields["nodes"] for key in _node_keys(item))
+    return Policy(keys, _whole(fields["quorum"]))
 
 
 def _node_keys(item: dict[str, str]) -> Iterator[NodeKey]:
@@ -178,18 +181,35 @@ def _node_keys(item: dict[str, str]) -> Iterator[NodeKey]:
             yield NodeKey(item["name"], bytes.fromhex(item[name]), algorithm=kind)
 
 
-def _key_fields(key: PublicKey) -> dict[str, str]:
+def key_fields(key: PublicKey) -> dict[str, str]:
+    """Return the JSON fields of a signing key."""
     return {"algorithm": key.algorithm.name.lower(), "public": key.raw.hex()}
 
 
-def _key(item: dict[str, str], use: Use) -> PublicKey:
+def read_key(item: dict[str, str], use: Use) -> PublicKey:
+    """Read what ``key_fields`` writes.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: a field is missing, or the key is refused.
+    """
     key = PublicKey(use, Algorithm[item["algorithm"].upper()], bytes.fromhex(item["public"]))
     if key.algorithm not in SIGNING_ALGORITHM.values():
         raise ValueError(f"a {key.algorithm.name.lower()} key signs nothing")
     return key
 
 
-def _contract(item: dict[str, Any]) -> Contract:
+def contract_fields(contract: Contract) -> dict[str, Any]:
+    """Return the JSON fields of a contract; times in milliseconds, sizes in bytes."""
+    terms = [{"suite": term.suite.name.lower(), "expires_ms": term.expires_ms} for term in contract.suites]
+    return asdict(contract) | {"suites": terms}
+
+
+def read_contract(item: dict[str, Any]) -> Contract:
+    """Read what ``contract_fields`` writes.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: a field is missing, unknown or out of its bounds.
+    """
     terms = tuple(
         SuiteTerm(Suite[term["suite"].upper()], _whole(term["expires_ms"])) for term in item["suites"]
     )

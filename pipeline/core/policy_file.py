@@ -4,6 +4,7 @@ from collections.abc import Collection
 
 from pipeline.core.genesis import Genesis
 from pipeline.core.note import COSIGNATURE_V1, ED25519, MLDSA44, VerifierKey
+from pipeline.core.quorum import Policy
 
 _GROUP = "accounting-nodes"
 _SUFFIXES = {COSIGNATURE_V1: "ed25519", MLDSA44: "mldsa44"}
@@ -19,13 +20,17 @@ def node_verifiers(genesis: Genesis) -> tuple[VerifierKey, ...]:
     return tuple(node.verifier for node in genesis.policy.nodes)
 
 
-def policy_text(genesis: Genesis) -> str:
-    """Return the policy: the log, each node's keys as witnesses of one voice, and how many nodes must agree."""
+def policy_text(genesis: Genesis, in_force: Policy | None = None) -> str:
+    """Return the policy: the log, each node's keys as witnesses of one voice, and how many nodes must agree.
+
+    ``in_force`` are the nodes that root keys put in place of those in the genesis file, where they did.
+    """
+    policy = in_force or genesis.policy
     lines = [f"# chain {genesis.chain.hex()}", f"log {log_verifier(genesis)}"]
-    taken = {"none", *genesis.policy.node_names}  # witnesses and groups share one set of names
+    taken = {"none", *policy.node_names}  # witnesses and groups share one set of names
     voices = []
-    for node in dict.fromkeys(key.node for key in genesis.policy.nodes):
-        keys = [key for key in genesis.policy.nodes if key.node == node]
+    for node in dict.fromkeys(key.node for key in policy.nodes):
+        keys = [key for key in policy.nodes if key.node == node]
         if len(keys) == 1:
             lines.append(f"witness {node} {keys[0].verifier}")
         else:
@@ -35,7 +40,7 @@ def policy_text(genesis: Genesis) -> str:
             lines.append(f"group {node} any {' '.join(names)}")
         voices.append(node)
     group = _free(_GROUP, taken)
-    lines += [f"group {group} {genesis.policy.quorum} {' '.join(voices)}", f"quorum {group}"]
+    lines += [f"group {group} {policy.quorum} {' '.join(voices)}", f"quorum {group}"]
     return "\n".join(lines) + "\n"
 
 
