@@ -1,4 +1,4 @@
-"""The rights of each role as data: role x resource x operations. What is not here is refused.
+"""The rights of each role on Kafka's topics and groups, from the table of access. What is not there is refused.
 
 Kafka grants to single principals, so every certificate gets the bindings of its role under its own name
 and can lose them alone. READ and WRITE on a topic bring DESCRIBE with them.
@@ -6,24 +6,24 @@ and can lose them alone. READ and WRITE on a topic bring DESCRIBE with them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 
+from ops.access_table import ACCESS, Operation
 from ops.tls.principal import Role
 from pipeline.core.topics import Topics
 
+__all__ = [
+    "APPLICATION_PREFIX",
+    "TOPIC_RIGHTS",
+    "WORKER_ROLES",
+    "Grant",
+    "Operation",
+    "application_prefix",
+    "grants",
+]
+
 # Consumer groups, Faust application ids and their internal topics begin with this and the role.
 APPLICATION_PREFIX = "bkdms-"
-
-
-class Operation(StrEnum):
-    """The Kafka operations that some role needs."""
-
-    READ = "READ"
-    WRITE = "WRITE"
-    CREATE = "CREATE"
-    DELETE = "DELETE"
-    DESCRIBE = "DESCRIBE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,34 +37,15 @@ class Grant:
 
 
 _READ = (Operation.READ,)
-_WRITE = (Operation.WRITE,)
 _BOTH = (Operation.READ, Operation.WRITE)
 
-# Topic attribute -> operations. The admin and the broker are super users and need no rows.
 TOPIC_RIGHTS: Mapping[Role, Mapping[str, tuple[Operation, ...]]] = MappingProxyType(
-    {
-        Role.SITE: {"packets": _WRITE},
-        Role.VALIDATOR: {"packets": _READ, "sites": _READ, "chain": _WRITE, "rejected": _WRITE},
-        Role.NODE: {
-            # DELETE is for DeleteRecords; the broker's delete.topic.enable=false keeps it from more.
-            "chain": (*_BOTH, Operation.DELETE),
-            "cosignatures": _BOTH,
-            "blocks": _BOTH,
-            "sites": _BOTH,
-            "rejected": _WRITE,
-        },
-        Role.REGISTRAR: {"chain": _BOTH, "blocks": _READ},
-        Role.PLATFORM: {"blocks": _READ, "observations": _WRITE},
-        Role.EXPORTER: {"blocks": _READ},
-        Role.API: {"blocks": _READ},
-        Role.ASSESS: {"observations": _READ, "assessments": _WRITE},
-        Role.ANALYST: {"observations": _READ, "assessments": _READ},
-        Role.AUDITOR: {"blocks": _READ, "chain": _READ, "cosignatures": _READ, "rejected": _READ},
-    }
+    {role: row.topics for role, row in ACCESS.items() if row.topics}
 )
+"""Topic attribute -> operations, for roles that have any."""
 
-# Roles whose programs are Faust workers: they keep internal topics under their application id.
-WORKER_ROLES = frozenset({Role.VALIDATOR, Role.NODE, Role.PLATFORM, Role.EXPORTER, Role.ASSESS})
+WORKER_ROLES = frozenset(role for role, row in ACCESS.items() if row.is_worker)
+"""Roles whose programs are Faust workers: they keep internal topics under their application id."""
 
 
 def grants(role: Role, topics: Topics) -> tuple[Grant, ...]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import psycopg
 from psycopg import sql
 
-from ops.postgres.role_table import CONNECTION_LIMITS, LOCKING_ROLES, TABLE_RIGHTS, Access, DatabaseRole
+from ops.postgres.role_table import CONNECTION_LIMITS, LOCKING_ROLES, TABLE_RIGHTS, DatabaseRole, TableRight
 from pipeline.core.errors import TransientError
 
 DATABASE = "bkdms"
@@ -64,7 +64,7 @@ def grant_statements(columns: Mapping[str, Sequence[str]], schema: str | None = 
     return [statement.as_string() for statement in statements]
 
 
-def _privileges(access: Access, columns: Sequence[str]) -> sql.Composed:
+def _privileges(access: TableRight, columns: Sequence[str]) -> sql.Composed:
     shown = sql.SQL(", ").join(sql.Identifier(name) for name in columns if name not in access.hidden)
     scope = sql.SQL(" ({})").format(shown) if access.hidden else sql.SQL("")
     return sql.SQL(", ").join(sql.SQL(name) + scope for name in access.privileges)

@@ -1,8 +1,11 @@
-"""Redis users as data: who may run which commands on which keys. The default user is off."""
+"""Redis users, one for each right of the table of access: commands and keys. The default user is off."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+
+from ops.access_table import ACCESS, RedisRight
+from ops.tls.principal import Role
 
 KEY_PREFIX = "bkdms:"
 
@@ -31,14 +34,32 @@ class RedisUser:
     everything: bool = False
 
 
+_USER_OF: Mapping[RedisRight, str] = MappingProxyType(
+    {RedisRight.WRITE: "node", RedisRight.READ: "reader", RedisRight.ALL: "admin"}
+)
 # What a script runs is checked against the user who calls it, so the commands of scripts are listed too.
-REDIS_USERS: Mapping[str, RedisUser] = MappingProxyType(
+_RIGHTS: Mapping[RedisRight, RedisUser] = MappingProxyType(
     {
-        "node": RedisUser((*_READ, *_WRITE, "client|setname", "client|id")),
-        "reader": RedisUser(_READ),
-        "admin": RedisUser(everything=True),
+        RedisRight.WRITE: RedisUser((*_READ, *_WRITE, "client|setname", "client|id")),
+        RedisRight.READ: RedisUser(_READ),
+        RedisRight.ALL: RedisUser(everything=True),
     }
 )
+
+REDIS_USERS: Mapping[str, RedisUser] = MappingProxyType(
+    {
+        _USER_OF[right]: _RIGHTS[right]
+        for right in _RIGHTS
+        if any(row.redis is right for row in ACCESS.values())
+    }
+)
+"""The users that some role needs, by name."""
+
+
+def redis_user(role: Role) -> str | None:
+    """Return as which user a role speaks to Redis; None: not at all."""
+    right = ACCESS[role].redis
+    return None if right is None else _USER_OF[right]
 
 
 def acl_line(name: str, password_sha256: str) -> str:
