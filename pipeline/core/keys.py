@@ -6,9 +6,10 @@ non-canonical encoding) are refused when they are met, not when they are used.
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import sha256
 
-from cryptography.hazmat.primitives.asymmetric import ec, mldsa, mlkem
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, mlkem, x25519
 
 _FINGERPRINT = b"bkdms/key/v1\x00"
 _P25519 = 2**255 - 19
@@ -31,6 +32,9 @@ _SMALL_ORDER_POINTS = frozenset(
     if y < 2**255
     for sign in (0, 1)
 )
+# 5 L - 1, L being the order of the Ed25519 base point: 0 modulo 8, -1 modulo L, and a scalar as X25519 takes it.
+_CLEARING_SCALAR = (5 * (2**252 + 27742317777372353535851937790883648493) - 1).to_bytes(32, "little")
+_CACHED_POINTS = 65_536
 # u of the Curve25519 points of small order, whose shared secret is all zero (RFC 7748 6.1).
 _SMALL_ORDER_U = frozenset(
     {
@@ -52,6 +56,7 @@ class Use(IntEnum):
     REGISTRAR = 4
     ROOT = 5
     LOG = 6
+    ACCESS_LOG = 7
 
 
 class Algorithm(IntEnum):
@@ -114,7 +119,22 @@ def _ed25519_problem(raw: bytes) -> str | None:
         return "an Ed25519 public key has 32 bytes"
     if int.from_bytes(raw, "little") & (2**255 - 1) >= _P25519:
         return "Ed25519 public key is not canonically encoded"
-    return "Ed25519 public key has small order" if is_small_order_point(raw) else None
+    if is_small_order_point(raw):
+        return "Ed25519 public key has small order"
+    return None if _has_prime_order(raw) else "Ed25519 public key is not in the group of prime order"
+
+
+@lru_cache(maxsize=_CACHED_POINTS)
+def _has_prime_order(raw: bytes) -> bool:
+    """Tell whether a canonical Ed25519 point not of small order has no part of small order, and is on the curve.
+
+    A key with such a part verifies for some libraries and not for others. The scalar takes that part away and
+    negates the rest, which leaves the Montgomery coordinate u (RFC 7748 4.1) of a good point as it was.
+    """
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    u = ((1 + y) * pow(1 - y, -1, _P25519) % _P25519).to_bytes(32, "little")
+    clearing = x25519.X25519PrivateKey.from_private_bytes(_CLEARING_SCALAR)
+    return clearing.exchange(x25519.X25519PublicKey.from_public_bytes(u)) == u
 
 
 def _x25519_problem(raw: bytes) -> str | None:

@@ -89,6 +89,24 @@ def test_a_non_canonical_ed25519_key_is_refused(y: int, sign: int) -> None:
     assert key_problem(Algorithm.ED25519, encoded) == "Ed25519 public key is not canonically encoded"
 
 
+@pytest.mark.parametrize("part", [point for point in SMALL if point != (0, 1)], ids=str)
+def test_an_ed25519_key_of_mixed_order_is_refused(part: Point) -> None:
+    """Such a key verifies some signatures for OpenSSL and others for libraries that multiply by the cofactor."""
+    good = Ed25519Signer(secret("mixed"), Use.SITE).public.raw
+    y = int.from_bytes(good, "little") & (2**255 - 1)
+    point = point_of(y)
+    assert point is not None
+    x, y = add(point, part)
+    mixed = (y | (x & 1) << 255).to_bytes(32, "little")
+    assert key_problem(Algorithm.ED25519, mixed) == "Ed25519 public key is not in the group of prime order"
+    assert key_problem(Algorithm.ED25519, good) is None
+
+
+@pytest.mark.parametrize("y", [y for y in range(2, 40) if point_of(y) is None])
+def test_an_ed25519_key_off_the_curve_is_refused(y: int) -> None:
+    assert key_problem(Algorithm.ED25519, y.to_bytes(32, "little")) is not None
+
+
 @pytest.mark.parametrize("encoded", [e for p in SMALL for e in encodings(p)], ids=bytes.hex)
 def test_a_signature_with_r_of_small_order_is_refused(encoded: bytes) -> None:
     """S is made to fit R, so that the verification equation holds up to the small component."""
