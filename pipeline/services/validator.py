@@ -19,6 +19,7 @@ from pipeline.core.admission import PACKET_SCHEMA, SignatureCheck, parse_value
 from pipeline.core.errors import ConflictError, TransientError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import PublicKey
+from pipeline.core.names import SiteName
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import MAX_PACKET_BYTES, Packet
 from pipeline.core.topics import Topics
@@ -80,7 +81,7 @@ class Validator:
         producer: Producer,
         registrations: Registrations,
         clock: Clock,
-        rate: RateLimit | None = None,
+        rate: RateLimit[SiteName] | None = None,
         threads: int | None = None,
         batch_records: int = BATCH_RECORDS,
         monotonic_s: Callable[[], float] = time.monotonic,
