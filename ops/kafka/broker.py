@@ -84,6 +84,14 @@ class Listening:
     outside: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose certificates a broker takes: ``clients`` where programs and sites connect, ``parts`` for controllers."""
+
+    clients: Path
+    parts: Path
+
+
 def prepare(place: BrokerPlace, jvm: Jvm, certificate: CertificateFiles) -> None:
     """Write settings and key store; format the data folder when it has never been formatted.
 
@@ -94,7 +102,8 @@ def prepare(place: BrokerPlace, jvm: Jvm, certificate: CertificateFiles) -> None
     key_store = place.folder / KEY_STORE
     write_private(key_store, key_store_of(certificate))
     listening = Listening(place.bootstrap, place.controller_port)
-    text = properties(listening, key_store=key_store, trust_store=certificate.ca, data=place.data)
+    trust = Trust(clients=certificate.clients, parts=certificate.ca)
+    text = properties(listening, key_store=key_store, trust=trust, data=place.data)
     write_private(place.properties, text.encode())
     write_private(place.folder / "log4j2.properties", _logging(place.log_folder).encode())
     if not (place.data / "meta.properties").exists():
@@ -144,7 +153,7 @@ def key_store_of(certificate: CertificateFiles) -> bytes:
     return certificate.key.read_bytes() + certificate.certificate.read_bytes()
 
 
-def properties(listening: Listening, *, key_store: Path, trust_store: Path, data: Path) -> str:
+def properties(listening: Listening, *, key_store: Path, trust: Trust, data: Path) -> str:
     """The settings of a single broker that is its own controller; the paths are those that the broker sees."""
     told = {"SSL": listening.client, "OUTSIDE": listening.outside}
     clients = {name: address for name, address in told.items() if address is not None}
@@ -163,11 +172,11 @@ def properties(listening: Listening, *, key_store: Path, trust_store: Path, data
         "inter.broker.listener.name": "SSL",
         "log.dirs": str(data),
     }
-    settings |= _transport(key_store, trust_store) | _rights() | _single_node() | _limits()
+    settings |= _transport(key_store, trust) | _rights() | _single_node() | _limits()
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
-def _transport(key_store: Path, trust_store: Path) -> dict[str, str]:
+def _transport(key_store: Path, trust: Trust) -> dict[str, str]:
     return {
         "ssl.client.auth": "required",
         "ssl.enabled.protocols": "TLSv1.3",
@@ -175,7 +184,10 @@ def _transport(key_store: Path, trust_store: Path) -> dict[str, str]:
         "ssl.keystore.type": "PEM",
         "ssl.keystore.location": str(key_store),
         "ssl.truststore.type": "PEM",
-        "ssl.truststore.location": str(trust_store),
+        "ssl.truststore.location": str(trust.clients),
+        # A site's certificate means nothing here: its authority is unknown.
+        "listener.name.controller.ssl.truststore.type": "PEM",
+        "listener.name.controller.ssl.truststore.location": str(trust.parts),
         "ssl.endpoint.identification.algorithm": "https",
     }
 
@@ -185,8 +197,9 @@ def _rights() -> dict[str, str]:
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "false",
         "super.users": f"{ADMIN.kafka};{BROKER.kafka}",
-        # A subject of another form keeps its full name, to which nothing is granted.
-        "ssl.principal.mapping.rules": "RULE:^CN=([a-z]+:[A-Za-z0-9._-]+),OU=[a-z]+$/$1/,DEFAULT",
+        # A subject of another form keeps its full name, to which nothing is granted; so does one whose unit, by which
+        # its authority is limited, is not its role. Backslashes are doubled for the settings file.
+        "ssl.principal.mapping.rules": r"RULE:^CN=(([a-z]+):[A-Za-z0-9._-]+),OU=\\2$/$1/,DEFAULT",
         "auto.create.topics.enable": "false",
         "delete.topic.enable": "false",
     }

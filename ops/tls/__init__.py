@@ -1,1 +1,1 @@
-"""tls: how the embedded stack sets it up and runs it."""
+"""tls: the certificate authorities of the transport, what they issue, and whom they took it back from."""

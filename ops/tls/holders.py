@@ -1,43 +1,103 @@
-"""The certificates that a data folder holds: its authority's, and one for each program by role and name."""
+"""The certificates that a data folder holds: its authorities', and one for each program by role and name."""
 
 from collections.abc import Callable
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from ops.tls.authority import Authority, CertificateFiles, is_fresh
+from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
 from ops.tls.principal import Principal, Role
+from ops.tls.profile import Branch, branch_of
+from ops.tls.revoked import REVOKED, read_revoked
+from pipeline.core.errors import ConfigError
+
+PKI_FOLDER = "pki"
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """How long certificates last: those of sites and clients, and those of the platform's own parts."""
+
+    sites: timedelta = LEAF_LIFETIME
+    parts: timedelta = LEAF_LIFETIME
+
+    def of(self, role: Role) -> timedelta:
+        """The lifetime of a role's certificates."""
+        return self.sites if branch_of(role) is Branch.SITES else self.parts
 
 
 class Holders:
-    """Issues certificates into one data folder, and renews what is old; makes the authority when there is none.
+    """Issues certificates into one data folder, and renews what is old; makes the authorities when there are none.
 
     Raises:
-        ConfigError: the authority's files are damaged.
+        ConfigError: the authorities' files are damaged.
     """
 
-    def __init__(self, data_dir: Path, now: Callable[[], datetime]) -> None:
-        self._data_dir = data_dir
+    def __init__(
+        self, data_dir: Path, now: Callable[[], datetime], lifetimes: Lifetimes = Lifetimes()
+    ) -> None:
+        self._folder = data_dir / PKI_FOLDER
         self._now = now
-        folder = data_dir / "tls"
-        if (folder / "ca.key").exists():
-            self._authority = Authority.load(folder)
-        else:
-            self._authority = Authority.create(folder, now=now())
+        self._lifetimes = lifetimes
+        is_there = Authority.exists(self._folder)
+        self._authority = (
+            Authority.load(self._folder) if is_there else Authority.create(self._folder, now=now())
+        )
 
     def issue(self, principal: Principal) -> CertificateFiles:
-        """The certificate of ``principal``, made when it is missing or old."""
-        folder = certificate_folder(self._data_dir, principal)
-        files = self._authority.issued(folder)
-        if is_fresh(files, now=self._now()):
-            return files
-        return self._authority.issue(principal, folder, now=self._now())
+        """The certificate of ``principal``, made when it is missing or old.
+
+        Raises:
+            ConfigError: the principal was revoked (code ``revoked``).
+        """
+        refuse_revoked(self._folder, principal)
+        files = self.files(principal)
+        if not self._authority.is_fresh(principal, files, now=self._now()):
+            lifetime = self._lifetimes.of(principal.role)
+            self._authority.issue(principal, files.key.parent, now=self._now(), lifetime=lifetime)
+        return files
+
+    def renew(self) -> list[Principal]:
+        """Make anew what is old; returns whose certificates were."""
+        old = [
+            one for one in self.all() if not self._authority.is_fresh(one, self.files(one), now=self._now())
+        ]
+        for principal in old:
+            self.issue(principal)
+        return old
+
+    def files(self, principal: Principal) -> CertificateFiles:
+        """Where the certificate of ``principal`` is, or would be."""
+        return CertificateFiles.of(self._folder / principal.role.value / principal.name)
+
+    def revoked(self) -> list[Principal]:
+        """Everybody who was revoked."""
+        return [Principal.parse(name) for name in read_revoked(self._folder / REVOKED)]
 
     def all(self) -> list[Principal]:
-        """Everybody who has a certificate here."""
-        found = (self._data_dir / "tls").glob("*/*/certificate.pem")
-        return [Principal(Role(file.parts[-3]), file.parts[-2]) for file in found]
+        """Everybody who has a certificate here and was not revoked."""
+        gone = read_revoked(self._folder / REVOKED)
+        found = [
+            Principal(Role(file.parts[-3]), file.parts[-2])
+            for file in self._folder.glob("*/*/certificate.pem")
+        ]
+        return [principal for principal in found if str(principal) not in gone]
+
+
+def refuse_revoked(folder: Path, principal: Principal) -> None:
+    """Refuse a name whose certificates were taken back; ``folder`` is the authorities'.
+
+    Raises:
+        ConfigError: it was revoked (code ``revoked``).
+    """
+    found = read_revoked(folder / REVOKED).get(str(principal))
+    if found is not None:
+        raise ConfigError(
+            f"{principal} was revoked at {found.at}, and old certificates carry that name: choose another name",
+            code="revoked",
+        )
 
 
 def certificate_folder(data_dir: Path, principal: Principal) -> Path:
     """Return where the stack keeps the certificate of one of its own programs."""
-    return data_dir / "tls" / principal.role.value / principal.name
+    return data_dir / PKI_FOLDER / principal.role.value / principal.name

@@ -59,6 +59,16 @@ class Principal:
                 "and begin with a letter or digit"
             )
 
+    @classmethod
+    def parse(cls, text: str) -> "Principal":
+        """The principal of ``role:name``.
+
+        Raises:
+            ValueError: there is no such role, or the name has other characters.
+        """
+        role, _, name = text.partition(":")
+        return cls(Role(role), name)
+
     def __str__(self) -> str:
         return f"{self.role.value}:{self.name}"
 

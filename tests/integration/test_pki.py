@@ -86,7 +86,7 @@ def test_the_key_is_private_and_in_the_folder_alone(
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.name for path in folder.iterdir()} == {"ca.pem", "certificate.pem", "key.pem"}
     assert (folder / "key.pem").stat().st_mode & 0o777 == 0o600
-    assert not (data_dir / "tls" / "site" / "bridge-17").exists()
+    assert not (data_dir / "pki" / "site" / "bridge-17").exists()
 
 
 def test_renewing_replaces_key_and_certificate(

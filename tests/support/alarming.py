@@ -15,7 +15,7 @@ from typing import Final
 
 from ops.stack import utc_now
 from ops.tls.authority import Authority
-from ops.tls.holders import certificate_folder
+from ops.tls.holders import PKI_FOLDER, certificate_folder
 from ops.tls.principal import Principal, Role
 from pipeline.adapters.kafka import IdempotentProducer
 from pipeline.adapters.keystore import load_signer
@@ -140,7 +140,7 @@ class Alarming(Eventful):
 
     async def certificate_ends(self) -> None:
         """A program starts with a certificate of one day."""
-        folder = self.deployment.data_dir / "tls"
+        folder = self.deployment.data_dir / PKI_FOLDER
         principal = Principal(Role.VALIDATOR, "validator-1")
         Authority.load(folder).issue(
             principal,

@@ -64,7 +64,7 @@ class RunningPostgres:
         """The certificate of any principal; made once."""
         folder = self.folder / "clients" / principal.role.value / principal.name
         if (folder / "certificate.pem").exists():
-            return self.authority.issued(folder)
+            return CertificateFiles.of(folder)
         return self.authority.issue(principal, folder, now=datetime.now(UTC))
 
     @property
@@ -112,7 +112,7 @@ def running_postgres(folder: Path) -> Iterator[RunningPostgres]:
     now = datetime.now(UTC)
     private_folder(folder)
     tls = folder / "authority"
-    authority = Authority.load(tls) if tls.exists() else Authority.create(tls, now=now)
+    authority = Authority.load(tls) if Authority.exists(tls) else Authority.create(tls, now=now)
     port = ports.reserve(folder / "ports.json", [NAME])[NAME]
     place = server.place(find_programs(), folder / NAME, port)
     files = authority.issue(Principal(Role.POSTGRES, "1"), folder / "server", now=now)

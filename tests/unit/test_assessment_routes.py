@@ -52,7 +52,8 @@ def url(assessed: Assessing, authority: Authority, tmp_path_factory: pytest.Temp
     case = ApiCase(folder / "view", Chain())
     case.parts.assessments = AssessmentReader(str(assessed.engine.url))
     own = files(authority, folder, Role.API)
-    settings = ApiSettings.model_validate({"ca": own.ca, "certificate": own.certificate, "key": own.key})
+    clients = own.ca.with_name("clients.pem")
+    settings = ApiSettings.model_validate({"ca": clients, "certificate": own.certificate, "key": own.key})
     with ExitStack() as stack:
         stack.callback(case.close)
         yield f"https://127.0.0.1:{stack.enter_context(served(case, server_tls(settings)))}/v1/assessments"
@@ -163,7 +164,8 @@ async def test_a_store_that_is_not_there_yet_is_a_passing_state(authority: Autho
     case = ApiCase(tmp_path / "api", Chain())
     case.parts.assessments = AssessmentReader(f"sqlite:///{tmp_path}/none.sqlite")
     own = files(authority, tmp_path, Role.API)
-    settings = ApiSettings.model_validate({"ca": own.ca, "certificate": own.certificate, "key": own.key})
+    clients = own.ca.with_name("clients.pem")
+    settings = ApiSettings.model_validate({"ca": clients, "certificate": own.certificate, "key": own.key})
     tls = client_context(files(authority, tmp_path, Role.ANALYST))
     with served(case, server_tls(settings)) as port:
         answer = httpx.get(f"https://127.0.0.1:{port}/v1/assessments", verify=tls)

@@ -143,7 +143,7 @@ def test_a_damaged_authority_is_not_replaced(tmp_path: Path) -> None:
     """Certificates of another one would shut everybody out."""
     plan = read_plan(small(tmp_path))
     write_files(plan, tmp_path / "d", now=NOW)
-    (tmp_path / "d" / "authority" / "ca.pem").unlink()
+    (tmp_path / "d" / "authority" / "ca" / "root.pem").unlink()
     with pytest.raises(ConfigError, match="no usable certificate authority"):
         write_files(plan, tmp_path / "d", now=NOW)
 

@@ -109,7 +109,9 @@ def credentials(folder: Path) -> tuple[ApiSettings, ssl.SSLContext, ssl.SSLConte
     anonymous = ssl.create_default_context(cafile=str(server.ca))
     known = client_context(TlsFiles(client.ca, client.certificate, client.key))
     return (
-        ApiSettings.model_validate({"ca": server.ca, "certificate": server.certificate, "key": server.key}),
+        ApiSettings.model_validate(
+            {"ca": server.clients, "certificate": server.certificate, "key": server.key}
+        ),
         known,
         anonymous,
     )
@@ -130,10 +132,13 @@ def test_without_a_ca_any_client_may_come_over_tls(case: ApiCase, tmp_path: Path
         assert httpx.get(f"https://127.0.0.1:{port}/health/live", verify=anonymous).status_code == 200
 
 
-def test_plain_http_stays_on_this_machine() -> None:
-    assert server_tls(ApiSettings.model_validate({})) is None
-    with pytest.raises(ConfigError, match=r"api\.host"):
-        server_tls(ApiSettings.model_validate({"host": "0.0.0.0"}))
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_there_is_no_plain_http_unless_a_setting_says_insecure(host: str) -> None:
+    settings = ApiSettings.model_validate({"host": host})
+    with pytest.raises(ConfigError, match=r"insecure_api") as caught:
+        server_tls(settings)
+    assert caught.value.code == "config.insecure"
+    assert server_tls(settings, insecure=True) is None
 
 
 def test_a_port_in_use_is_named(case: ApiCase) -> None:

@@ -22,7 +22,7 @@ BLOCKS: Final = "blocks.avro"
 DATA: Final = "data"
 _MANIFEST: Final = "manifest.json"
 # Of everything else the rows, keys and settings follow from these, or are written again at a start.
-_KEPT: Final = ("chain", "platform/keys", "tls", "nodes", "ports.json", "worker-ports.json", RIGHTS_FILE)
+_KEPT: Final = ("chain", "platform/keys", "pki", "nodes", "ports.json", "worker-ports.json", RIGHTS_FILE)
 _DATABASE: Final = ".sqlite"
 # Belong to a database file, and to the process that has it open.
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal", ".lock")

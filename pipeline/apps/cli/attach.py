@@ -12,8 +12,8 @@ from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN
 from ops.kafka.client_rights import client_bindings, client_group, denial, granted_topics, is_denied
 from ops.kafka.rights_file import keep_rights
-from ops.tls.authority import LEAF_LIFETIME, Authority
-from ops.tls.holders import certificate_folder
+from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
+from ops.tls.holders import PKI_FOLDER, certificate_folder
 from ops.tls.principal import Principal, Role
 from pipeline.apps import client_folder
 from pipeline.apps.cli.context import emit_json, say
@@ -60,7 +60,7 @@ def attach(
     properties for librdkafka and Java clients and for Kafka Connect, and a README: carry it to where the consumer
     runs. It may read these topics with consumer groups bkdms-client-NAME and bkdms-client-NAME:…, and nothing else.
 
-    Observations and assessments hold plain values: who reads them belongs to the platform zone. Certificates last 90
+    Observations and assessments hold plain values: who reads them belongs to the platform zone. Certificates last 30
     days. Kafka checks no revocation lists: --revoke denies everything to the name instead, at once and for good.
 
     Example: bkdms attach --name dashboard --topics observations,assessments -o dashboard
@@ -139,7 +139,7 @@ def _attach(
     rights = client_bindings(client, topics)
     # Rights before the certificate, and old ones taken away after: a client is never without what it keeps.
     admin.add(rights - held)
-    _write(Authority.load(data_dir / "tls"), client, made, folder, read_file(settings.genesis), now)
+    _write(Authority.load(data_dir / PKI_FOLDER), client, made, folder, read_file(settings.genesis), now)
     admin.remove(held - rights)
     keep_rights(admin, data_dir)
     return made
@@ -150,7 +150,6 @@ def _write(
 ) -> None:
     try:
         private_folder(folder)
-        write_private(folder / client_folder.CA, authority.certificate_file.read_bytes())
         write_private(folder / client_folder.GENESIS, genesis)
         files = authority.issue(client, folder, now=now)
         write_private(
@@ -188,6 +187,5 @@ def _list(data_dir: Path, json: bool) -> None:
 
 
 def _admin(data_dir: Path, settings: Settings) -> KafkaAdmin:
-    authority = Authority.load(data_dir / "tls")
-    files = authority.issued(certificate_folder(data_dir, ADMIN))
+    files = CertificateFiles.of(certificate_folder(data_dir, ADMIN))
     return KafkaAdmin(required(settings.kafka.bootstrap, "kafka.bootstrap"), files)

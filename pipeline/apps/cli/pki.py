@@ -8,14 +8,13 @@ from typing import Annotated
 import tomli_w
 import typer
 
-from ops.files import private_folder, write_private
 from ops.kafka.acl_table import TOPIC_RIGHTS
 from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN
 from ops.kafka.rights_file import keep_rights
 from ops.lock import holder
 from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
-from ops.tls.holders import certificate_folder
+from ops.tls.holders import PKI_FOLDER, certificate_folder, refuse_revoked
 from ops.tls.principal import Principal, Role
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.apps.cli.stack import DataDir
@@ -70,7 +69,7 @@ def issue(
 
     A site writes packets, an analyst reads observations, an auditor reads what is public; consumer groups must begin
     with bkdms-ROLE. Give each program a name of its own: rights are granted to ROLE:NAME. The key is written to the
-    folder and kept nowhere else; carry the folder to the program's machine. Certificates last 90 days: issue anew with
+    folder and kept nowhere else; carry the folder to the program's machine. Certificates last 30 days: issue anew with
     --renew. What is printed goes into the program's bkdms.toml.
 
     Example: bkdms pki issue analyst maria -o maria
@@ -109,14 +108,14 @@ def demand_room(folder: Path, renew: bool) -> None:
 def _issue(data_dir: Path, principal: Principal, output: Path) -> Issued:
     settings = running_settings(data_dir)
     bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
-    authority = Authority.load(data_dir / "tls")
-    admin = KafkaAdmin(bootstrap, authority.issued(certificate_folder(data_dir, ADMIN)))
+    refuse_revoked(data_dir / PKI_FOLDER, principal)
+    authority = Authority.load(data_dir / PKI_FOLDER)
+    admin = KafkaAdmin(bootstrap, CertificateFiles.of(certificate_folder(data_dir, ADMIN)))
     # Rights first: a certificate is never there without them.
     admin.grant([principal], [settings.topics])
     keep_rights(admin, data_dir)
     now = datetime.now(UTC)
     try:
-        ca = write_private(private_folder(output) / "ca.pem", authority.certificate_file.read_bytes())
         files = authority.issue(principal, output, now=now)
     except OSError as error:
         raise ConfigError(f"{output}: {error.strerror}; name another folder") from None
@@ -126,7 +125,7 @@ def _issue(data_dir: Path, principal: Principal, output: Path) -> Issued:
         expires,
         bootstrap,
         settings.api.url or "",
-        CertificateFiles(ca, files.certificate, files.key),
+        files,
     )
 
 

@@ -35,7 +35,7 @@ def files(
     """Make authority and chain once, and for each program a folder with its settings, certificate and keys.
 
     Give each folder to the program that it is named after, and to no other; FOLDER/authority holds the secrets of all
-    and goes off-line. Run it again after 60 days at the latest: certificates last 90 days and are renewed when less
+    and goes off-line. Run it again after 20 days at the latest: certificates last 30 days and are renewed when less
     than a third is left; the programs read new ones when they start.
 
     Example: bkdms provision files plan.toml deployment

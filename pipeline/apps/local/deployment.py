@@ -242,7 +242,8 @@ class LocalDeployment:
     def _api_table(self) -> dict[str, Any]:
         port = self._ports()[API_NAME]
         files = self.stack.credentials(Role.API, API_NAME)
-        return {"port": port, "url": self.api_url, **self.table(files)}
+        # The API hears sites, too.
+        return {"port": port, "url": self.api_url, **self.table(files), "ca": files.clients}
 
     def _write_operator_settings(self) -> None:
         """Settings with which a person on this machine runs registrar, trace, verify and the like."""

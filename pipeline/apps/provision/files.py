@@ -16,7 +16,7 @@ from ops.tls.authority import Authority, CertificateFiles
 from ops.tls.principal import Principal, Role
 from pipeline.apps.authority import ChainFiles, create_chain
 from pipeline.apps.local.settings_file import settings_bytes
-from pipeline.apps.provision.folders import CA, CERTIFICATE, KEY, Folders
+from pipeline.apps.provision.folders import CA, CERTIFICATE, CLIENTS, KEY, Folders
 from pipeline.apps.provision.plan import (
     ADMIN,
     AUTHORITY,
@@ -70,7 +70,7 @@ def write_files(plan: DeploymentPlan, root: Path, *, now: datetime, state: Path 
 
 
 def _authority(folder: Path, now: datetime) -> Authority:
-    return Authority.load(folder) if (folder / "ca.key").exists() else Authority.create(folder, now=now)
+    return Authority.load(folder) if Authority.exists(folder) else Authority.create(folder, now=now)
 
 
 def _hosts(*addresses: Address | None) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def _kafka(plan: DeploymentPlan, folders: Folders) -> None:
             plan.kafka.address, plan.kafka.controller_port, bind=plan.listen, outside=plan.kafka.outside
         ),
         key_store=seen / broker.KEY_STORE,
-        trust_store=seen / CA,
+        trust=broker.Trust(clients=seen / CLIENTS, parts=seen / CA),
         data=Path(plan.data_of(KAFKA)) / "data",
     )
     folders.put(KAFKA, "server.properties", text)

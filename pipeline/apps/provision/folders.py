@@ -6,10 +6,11 @@ from datetime import datetime
 from pathlib import Path
 
 from ops.files import private_folder, write_private
-from ops.tls.authority import Authority, CertificateFiles, is_fresh, names_hosts
+from ops.tls.authority import Authority, CertificateFiles
 from ops.tls.principal import Principal
 
 CA = "ca.pem"
+CLIENTS = "clients.pem"
 CERTIFICATE = "certificate.pem"
 KEY = "key.pem"
 _SECRET_BYTES = 24
@@ -45,12 +46,8 @@ class Folders:
     def certify(self, name: str, principal: Principal, hosts: tuple[str, ...] = ()) -> CertificateFiles:
         """Give ``name`` a certificate of its principal, a new one when the old one is old or names other hosts."""
         folder = private_folder(self.root / name)
-        files = CertificateFiles(folder / CA, folder / CERTIFICATE, folder / KEY)
-        root = self.authority.certificate_file.read_bytes()
-        is_ours = files.ca.exists() and files.ca.read_bytes() == root
-        is_named = not principal.role.is_server or names_hosts(files, hosts)
-        if not (is_ours and is_named and is_fresh(files, now=self.now)):
+        files = CertificateFiles.of(folder)
+        if not self.authority.is_fresh(principal, files, now=self.now, hosts=hosts):
             self.authority.issue(principal, folder, now=self.now, hosts=hosts)
             self.changed.append(f"{name}/{CERTIFICATE}")
-        self.put(name, CA, root)
         return files

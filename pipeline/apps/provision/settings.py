@@ -7,7 +7,8 @@ from ops.postgres.role_table import CERTIFICATE_ROLES
 from ops.postgres.server import url_at
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Role
-from pipeline.apps.provision.folders import CA, CERTIFICATE, KEY
+from pipeline.adapters.peers import is_loopback
+from pipeline.apps.provision.folders import CA, CERTIFICATE, CLIENTS, KEY
 from pipeline.apps.provision.plan import DeploymentPlan, ProgramTable, host_of, port_of
 
 SETTINGS = "bkdms.toml"
@@ -35,6 +36,9 @@ def settings_tables(plan: DeploymentPlan, program: ProgramTable) -> dict[str, An
         tables = {"topic_prefix": plan.chain.topic_prefix} | tables
     if program.address is not None and program.role is not Role.API:
         tables["worker"] = {"metrics_host": plan.listen, "metrics_port": port_of(program.address)}
+        if not is_loopback(plan.listen):
+            # Metrics have no TLS; the plan's own network is all that sees them.
+            tables["transport"] = {"insecure_metrics": True}
     for name, table in program.settings.items():
         tables[name] = {**tables.get(name, {}), **table}
     return tables
@@ -58,7 +62,8 @@ def _by_role(plan: DeploymentPlan, program: ProgramTable) -> dict[str, Any]:
     if program.role is Role.API:
         assert program.address is not None  # noqa: S101  as the plan demands
         listening = {"host": plan.listen, "port": port_of(program.address)}
-        found["api"] = {**listening, "url": f"https://{program.address}", **_TLS}
+        # The API hears sites, too.
+        found["api"] = {**listening, "url": f"https://{program.address}", **_TLS, "ca": CLIENTS}
     elif plan.api is not None and program.role in _API_CLIENTS:
         found["api"] = {"url": f"https://{plan.api}", **_TLS}
     return found
