@@ -1,7 +1,8 @@
-"""Private keys in files, one key a file, closed to other users; and making new keys.
+"""Private keys as documents in plain files, closed to other users; and making new keys.
 
-Owns the file format and its checks. A key file says what the key is for; it is refused for anything else.
-Secrets leave this module only inside signers and sealing keys, whose ``repr`` does not show them.
+Owns the document and its checks: it says what the key is for, and is refused for anything else. Programs get their keys
+through ``KeyFiles`` (``pipeline/adapters/key_files.py``), which seals these documents. Secrets leave this module only
+inside signers and sealing keys, whose ``repr`` does not show them.
 """
 
 import json
@@ -21,7 +22,7 @@ PrivateKey = SigningKey | SealingKey
 RandomBytes = Callable[[int], bytes]
 
 _FORMAT = "bkdms-key/v1"
-_MAX_FILE_BYTES = 16 * 1024
+MAX_KEY_FILE_BYTES = 16 * 1024
 _SIGNING_SECRET_BYTES = 32
 
 
@@ -53,21 +54,34 @@ def new_sealing_key(algorithm: Algorithm, random_bytes: RandomBytes = token_byte
     return key
 
 
+def public_fields(key: PrivateKey) -> dict[str, str]:
+    """Return what may be told of a key: use, algorithm and public key in hexadecimal."""
+    public = key.public
+    return {
+        "use": public.use.name.lower(),
+        "algorithm": public.algorithm.name.lower(),
+        "public": public.raw.hex(),
+    }
+
+
+def secret_bytes(key: PrivateKey) -> bytes:
+    """Return a key's secret, to be sealed."""
+    return key.seed if isinstance(key, Ed25519Signer | MlDsa44Signer) else key.secret
+
+
+def key_document(key: PrivateKey) -> bytes:
+    """Return a key as its plain document, secret included."""
+    document = {"format": _FORMAT, **public_fields(key), "secret": secret_bytes(key).hex()}
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
 def save_key(path: Path, key: PrivateKey) -> None:
-    """Write a key to a new file of mode 0600.
+    """Write a key in clear to a new file of mode 0600.
 
     Raises:
         ConfigError: the file exists or can't be written.
     """
-    public = key.public
-    document = {
-        "format": _FORMAT,
-        "use": public.use.name.lower(),
-        "algorithm": public.algorithm.name.lower(),
-        "public": public.raw.hex(),
-        "secret": _secret(key).hex(),
-    }
-    create_private(path, (json.dumps(document, indent=1) + "\n").encode())
+    create_private(path, key_document(key))
 
 
 def load_signer(path: Path, use: Use) -> SigningKey:
@@ -76,9 +90,17 @@ def load_signer(path: Path, use: Use) -> SigningKey:
     Raises:
         ConfigError: the file is missing, open to others, damaged, or its key is for another use.
     """
-    key = _load(path, use)
+    return as_signer(_load(path, use), path)
+
+
+def as_signer(key: PrivateKey, path: Path) -> SigningKey:
+    """Return a key from ``path`` if it signs.
+
+    Raises:
+        ConfigError: it is a sealing key.
+    """
     if isinstance(key, SealingKey):
-        raise _refused(path, "holds a sealing key where a signing key is needed")
+        raise refused_key(path, "holds a sealing key where a signing key is needed")
     return key
 
 
@@ -90,9 +112,17 @@ def load_or_make_signer(path: Path, use: Use, algorithm: Algorithm = Algorithm.E
     """
     if not path.exists():
         save_key(path, new_signing_key(use, algorithm))
-    key = load_signer(path, use)
+    return of_algorithm(load_signer(path, use), algorithm, path)
+
+
+def of_algorithm(key: SigningKey, algorithm: Algorithm, path: Path) -> SigningKey:
+    """Return a key from ``path`` if it is of this algorithm.
+
+    Raises:
+        ConfigError: it is of another.
+    """
     if key.public.algorithm is not algorithm:
-        raise _refused(
+        raise refused_key(
             path, f"is no {algorithm.name.lower()} key; name another file, or choose another suite"
         )
     return key
@@ -104,14 +134,22 @@ def load_sealing_key(path: Path) -> SealingKey:
     Raises:
         ConfigError: the file is missing, open to others, damaged, or its key is for another use.
     """
-    key = _load(path, Use.PLATFORM)
+    return as_sealing_key(_load(path, Use.PLATFORM), path)
+
+
+def as_sealing_key(key: PrivateKey, path: Path) -> SealingKey:
+    """Return a key from ``path`` if it is the platform's.
+
+    Raises:
+        ConfigError: it is a signing key.
+    """
     if not isinstance(key, SealingKey):
-        raise _refused(path, "holds a signing key where a sealing key is needed")
+        raise refused_key(path, "holds a signing key where a sealing key is needed")
     return key
 
 
 class SealingKeyFolder:
-    """The platform's sealing keys, one file each, named by the key's fingerprint."""
+    """The platform's sealing keys in plain files, one file each, named by the key's fingerprint."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -136,7 +174,7 @@ class SealingKeyFolder:
             return None
         key = load_sealing_key(path)
         if key.public.fingerprint != fingerprint:
-            raise _refused(path, "holds another key than its name says")
+            raise refused_key(path, "holds another key than its name says")
         return key
 
     def _path(self, fingerprint: bytes) -> Path:
@@ -160,23 +198,28 @@ def _is_usable(key: PrivateKey) -> bool:
         return False
 
 
-def _secret(key: PrivateKey) -> bytes:
-    return key.seed if isinstance(key, Ed25519Signer | MlDsa44Signer) else key.secret
-
-
 def _load(path: Path, use: Use) -> PrivateKey:
+    return parse_key(read_private(path, MAX_KEY_FILE_BYTES), path, use)
+
+
+def parse_key(content: bytes, path: Path, use: Use | None) -> PrivateKey:
+    """Return the key of a plain document that was found in ``path``; ``use`` None takes a key for any use.
+
+    Raises:
+        ConfigError: it is damaged, or its key is for another use.
+    """
     try:
-        document = json.loads(read_private(path, _MAX_FILE_BYTES))
+        document = json.loads(content)
         key, stored = _parse(document)
         derived = key.public
     except (ValueError, KeyError, TypeError, AttributeError):
         # The parser's own message could quote the secret.
-        raise _refused(path, "is no key file, or it is damaged; restore it from a backup") from None
+        raise refused_key(path, "is no key file, or it is damaged; restore it from a backup") from None
     if derived != stored:
-        raise _refused(path, "is damaged: its secret and public halves do not belong together")
-    if derived.use is not use:
+        raise refused_key(path, "is damaged: its secret and public halves do not belong together")
+    if use is not None and derived.use is not use:
         held = derived.use.name.lower()
-        raise _refused(path, f"holds a {held} key where a {use.name.lower()} key is needed")
+        raise refused_key(path, f"holds a {held} key where a {use.name.lower()} key is needed")
     return key
 
 
@@ -193,5 +236,15 @@ def _parse(document: dict[str, Any]) -> tuple[PrivateKey, PublicKey]:
     return _signer(use, algorithm, secret), stored
 
 
-def _refused(path: Path, problem: str) -> ConfigError:
+def is_plain_key(content: bytes) -> bool:
+    """Whether a file's content says that it is a plain key document."""
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return False
+    return isinstance(document, dict) and document.get("format") == _FORMAT
+
+
+def refused_key(path: Path, problem: str) -> ConfigError:
+    """Return the error of a key file that can't be used, and why."""
     return ConfigError(f"key file {path} {problem}", code="config.key_file")

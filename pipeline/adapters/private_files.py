@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.core.errors import ConfigError
 
@@ -39,6 +40,35 @@ def replace_private(path: Path, content: bytes) -> None:
         _make_folder(path.parent)
         _write_draft(path, content).replace(path)
         _sync_folder(path.parent)
+
+
+def replace_private_and_blank(path: Path, content: bytes) -> None:
+    """Replace a file, and overwrite what it held before, as far as the file system writes in place.
+
+    Raises:
+        ConfigError: the place can't be written to.
+    """
+    with contextlib.ExitStack() as stack:
+        with _file_errors(path):
+            before = stack.enter_context(path.open("r+b")) if path.exists() else None
+        replace_private(path, content)
+        if before is not None:
+            _blank(before)
+
+
+def remove_private(path: Path) -> None:
+    """Overwrite and remove a file, if it is there, and return when that is on disk.
+
+    Raises:
+        ConfigError: the place can't be written to.
+    """
+    with _file_errors(path):
+        if not path.exists():
+            return
+        with path.open("r+b") as file:
+            path.unlink()
+            _sync_folder(path.parent)
+            _blank(file)
 
 
 def read_private(path: Path, max_bytes: int) -> bytes:
@@ -84,6 +114,15 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _blank(file: BinaryIO) -> None:
+    """Overwrite the bytes of an open file, whose name may be gone."""
+    size = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    file.write(bytes(size))
+    file.flush()
+    os.fsync(file.fileno())
 
 
 @contextlib.contextmanager
