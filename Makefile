@@ -3,7 +3,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 RESULTS := --junitxml=.cache/results
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults judges fuzz determinism conformance lint up down clean
+.PHONY: help setup demo test faults security judges fuzz determinism conformance lint up down clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -22,6 +22,9 @@ test: setup lint ## Lint, types, import contracts, all tests on a real Kafka and
 
 faults: setup ## Kill every part in whole runs: nothing may be lost, doubled, altered or leaked
 	$(BIN)/pytest -m faults $(RESULTS)/faults.xml tests
+
+security: setup ## Attack a running stack of our own, and print what was tried, expected and seen
+	$(BIN)/pytest -m security $(RESULTS)/security.xml tests/security
 
 judges: setup ## Let programs of others, built with Go, judge what we export
 	$(BIN)/pytest -m judges $(RESULTS)/judges.xml tests/judges
