@@ -5,27 +5,40 @@ state; ``enact`` changes it for a record that was judged admitted.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from pipeline.core import avro
 from pipeline.core.contract import Contract
 from pipeline.core.control import (
     MAX_CONTROL_BYTES,
+    AccessLogHead,
+    AccessLogKey,
+    Amend,
+    AuthorityBody,
     BackfillGrant,
     Control,
     Enrol,
     KeyOffer,
+    NewContract,
+    Nodes,
     Reanchor,
+    Registrars,
+    Resume,
     Revoke,
+    RootBody,
+    Rules,
     SiteBody,
+    Suspend,
     parse_control,
     possession_message,
 )
+from pipeline.core.genesis import Genesis, largest_block
 from pipeline.core.keys import Algorithm, PublicKey, Use
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import MAX_PACKET_BYTES, Packet, parse_packet
 from pipeline.core.sealing import SEALING_ALGORITHM, SIGNING_ALGORITHM
 from pipeline.core.signing import verify
-from pipeline.core.state import START, ChainState, Offer, Position, Site
+from pipeline.core.state import START, ChainState, Offer, Office, Position, Site
 from schemas import schema
 
 PACKET_SCHEMA = schema("Packet")
@@ -112,21 +125,25 @@ def site_problem(
         return Outcome.WRONG_CHAIN
     if site is None:
         return Outcome.UNKNOWN_SITE
-    if packet.site_key != site.key.fingerprint:
+    key = site.key_of(packet.site_key, time_ms)
+    if key is None:
         return Outcome.WRONG_KEY
     if not site.active:
         return Outcome.INACTIVE_SITE
+    if site.suspended:
+        return Outcome.SUSPENDED_SITE
     suite = packet.suite
     if suite not in site.suites or not contract.accepts(suite, time_ms):
         return Outcome.SUITE_REFUSED
-    return None if SIGNING_ALGORITHM[suite] is site.key.algorithm else Outcome.SUITE_REFUSED
+    return None if SIGNING_ALGORITHM[suite] is key.algorithm else Outcome.SUITE_REFUSED
 
 
 def _judge_packet(state: ChainState, packet: Packet, time_ms: int, check: SignatureCheck) -> Outcome:
     problem = registration_problem(state, packet, time_ms)
     if problem is not None:
         return problem
-    if not check(state.tables.sites[packet.site].key, packet):
+    key = state.tables.sites[packet.site].key_of(packet.site_key, time_ms)
+    if key is None or not check(key, packet):
         return Outcome.BAD_SIGNATURE
     last = state.tables.positions.get(packet.site, START)
     jump = state.contract.max_sequence_jump
@@ -182,16 +199,19 @@ def _judge_control(state: ChainState, control: Control, *, opens_block: bool) ->
         # Only here may the log jump: nothing consumed since the block that it names lies between.
         fits = opens_block and names_head(state, body)
         return Outcome.ADMITTED if fits else Outcome.CONFLICTING
-    return _judge_body(state, body)
+    return _judge_body(state, body) if isinstance(body, SiteBody) else _judge_authority(state, body)
 
 
 def _issuing_problem(state: ChainState, control: Control) -> Outcome | None:
-    """Return why a record is not its issuer's: changes of the log need root keys, all others a registrar."""
-    if isinstance(control.body, Reanchor):
+    """Return why a record is not its issuer's: enough root keys, the key of the access log, or a registrar."""
+    if isinstance(control.body, RootBody):
         if control.issuer not in state.roots:
             return Outcome.UNKNOWN_ISSUER
-        return None if is_issued_by_roots(state, control) else Outcome.BAD_SIGNATURE
+        return None if is_issued_by_roots(state.genesis, control) else Outcome.BAD_SIGNATURE
     issuer = state.registrars.get(control.issuer)
+    if isinstance(control.body, AccessLogHead):
+        key = state.access_log_key
+        issuer = key if key is not None and key.fingerprint == control.issuer else None
     if issuer is None:
         return Outcome.UNKNOWN_ISSUER
     return None if is_issued(issuer, control) else Outcome.BAD_SIGNATURE
@@ -207,13 +227,13 @@ def names_head(state: ChainState, body: Reanchor) -> bool:
     )
 
 
-def is_issued_by_roots(state: ChainState, control: Control) -> bool:
+def is_issued_by_roots(genesis: Genesis, control: Control) -> bool:
     """Tell whether enough distinct root keys signed a control record, the issuer first, and nobody else did."""
-    keys = [key for key, _ in control.signatures]
-    if len(set(keys)) != len(keys) or len(keys) < state.genesis.root_threshold or keys[0] != control.issuer:
+    keys, roots = [key for key, _ in control.signatures], {key.fingerprint: key for key in genesis.root_keys}
+    if len(set(keys)) != len(keys) or len(keys) < genesis.root_threshold or keys[0] != control.issuer:
         return False
     return all(
-        key in state.roots and verify(state.roots[key], signature, control.signed)
+        key in roots and verify(roots[key], signature, control.signed)
         for key, signature in control.signatures
     )
 
@@ -234,9 +254,8 @@ def _judge_body(state: ChainState, body: SiteBody) -> Outcome:
         return enrolment_problem(state.chain, body) or Outcome.ADMITTED
     if site is None:
         return Outcome.UNKNOWN_SITE
-    if isinstance(body, Revoke):
-        fits = site.active and body.site_key == site.key.fingerprint
-        return Outcome.ADMITTED if fits else Outcome.CONFLICTING
+    if isinstance(body, Revoke | Suspend | Resume | Amend):
+        return change_problem(state.chain, site, body) or Outcome.ADMITTED
     if isinstance(body, KeyOffer):
         if body.algorithm not in SEALING_ALGORITHM.values() or offered_key(body) is None:
             return Outcome.WEAK_KEY
@@ -245,7 +264,33 @@ def _judge_body(state: ChainState, body: SiteBody) -> Outcome:
     return Outcome.ADMITTED
 
 
-def enrolment_problem(chain: bytes, body: Enrol) -> Outcome | None:
+def change_problem(chain: bytes, site: Site, body: Revoke | Suspend | Resume | Amend) -> Outcome | None:
+    """Return why the registry entry of a site cannot be changed so: it must be active, under the key that is named."""
+    fits = site.active and body.site_key == site.key.fingerprint
+    if isinstance(body, Suspend | Resume):
+        fits &= site.suspended is isinstance(body, Resume)
+    if not fits:
+        return Outcome.CONFLICTING
+    return enrolment_problem(chain, body) if isinstance(body, Amend) else None
+
+
+def _judge_authority(state: ChainState, body: AuthorityBody) -> Outcome:
+    """Decide a change of authorities, contract or rules by what is in force."""
+    terms = state.terms
+    match body:
+        case Nodes():
+            fits = terms.contract.max_block <= largest_block(body.policy)
+        case NewContract():
+            fits = body.contract.version > terms.contract.version
+            fits &= body.contract.max_block <= largest_block(terms.policy)
+        case Rules():
+            fits = body.version > terms.rules_version
+        case _:
+            fits = True
+    return Outcome.ADMITTED if fits else Outcome.CONFLICTING
+
+
+def enrolment_problem(chain: bytes, body: Enrol | Amend) -> Outcome | None:
     """Return why an enrolment's key is refused: weak, or not proved to be the site's."""
     key = enrolled_key(body)
     if key is None or body.algorithm not in SIGNING_ALGORITHM.values():
@@ -254,7 +299,7 @@ def enrolment_problem(chain: bytes, body: Enrol) -> Outcome | None:
     return None if verify(key, body.possession, possession) else Outcome.BAD_POSSESSION
 
 
-def enrolled_key(body: Enrol) -> PublicKey | None:
+def enrolled_key(body: Enrol | Amend) -> PublicKey | None:
     """Return the site's key that an enrolment names, or None for a weak one."""
     return _good_key(Use.SITE, body.algorithm, body.signing_key)
 
@@ -271,17 +316,29 @@ def _good_key(use: Use, algorithm: Algorithm, raw: bytes) -> PublicKey | None:
         return None
 
 
+def changed_site(known: Site | None, body: Enrol | Amend | Revoke | Suspend | Resume) -> Site:
+    """Return a site's registry entry after a record that was judged admitted; ``known`` is the one before."""
+    if isinstance(body, Enrol | Amend):
+        key = enrolled_key(body)
+        assert key is not None  # noqa: S101  judged before
+        site = Site(body.site, key, body.suites, body.indicators, body.equipment)
+        if known is None or isinstance(body, Enrol):
+            return site
+        former = (known.previous, known.previous_until_ms)
+        if key != known.key:
+            former = (known.key, body.previous_until_ms) if body.previous_until_ms else (None, 0)
+        return replace(site, suspended=known.suspended, previous=former[0], previous_until_ms=former[1])
+    assert known is not None  # noqa: S101  judged before
+    if isinstance(body, Revoke):
+        return replace(known, active=False)
+    return replace(known, suspended=isinstance(body, Suspend))
+
+
 def _enact_body(state: ChainState, control: Control) -> None:
     body, tables = control.body, state.tables
     match body:
-        case Enrol():
-            key = enrolled_key(body)
-            assert key is not None  # noqa: S101  judged before
-            state.put("sites", body.site, Site(body.site, key, body.suites, body.indicators, body.equipment))
-        case Revoke():
-            old = tables.sites[body.site]
-            revoked = Site(old.name, old.key, old.suites, old.indicators, old.equipment, active=False)
-            state.put("sites", body.site, revoked)
+        case Enrol() | Amend() | Revoke() | Suspend() | Resume():
+            state.put("sites", body.site, changed_site(tables.sites.get(body.site), body))
         case BackfillGrant():
             state.put("grants", body.site, (*tables.grants.get(body.site, ()), body))
         case KeyOffer():
@@ -289,3 +346,15 @@ def _enact_body(state: ChainState, control: Control) -> None:
             assert key is not None  # noqa: S101  judged before
             offer = Offer(body.epoch, key, body.valid_to)
             state.put("offers", body.site, (*tables.offers.get(body.site, ()), offer))
+        case Registrars():
+            state.appoint(Office.REGISTRARS, body.keys)
+        case AccessLogKey():
+            state.appoint(Office.ACCESS_LOG, (body.key,))
+        case Nodes():
+            state.decide(replace(state.terms, policy=body.policy))
+        case NewContract():
+            state.decide(replace(state.terms, contract=body.contract))
+        case Rules():
+            state.decide(replace(state.terms, rules_version=body.version))
+        case Reanchor() | AccessLogHead():
+            pass

@@ -71,13 +71,17 @@ class Contract:
                 return term.expires_ms == 0 or time_ms <= term.expires_ms
         return False
 
-    def encode(self) -> bytes:
-        """Return the Avro encoding."""
+    def as_value(self) -> dict[str, Any]:
+        """Return the Avro value."""
         value: dict[str, Any] = {
             field.name.removesuffix("_ms"): getattr(self, field.name) for field in fields(self)
         }
         value["suites"] = [{"suite": int(term.suite), "expires": term.expires_ms} for term in self.suites]
-        return avro.encode(_CONTRACT, value)
+        return value
+
+    def encode(self) -> bytes:
+        """Return the Avro encoding."""
+        return avro.encode(_CONTRACT, self.as_value())
 
     @property
     def hash(self) -> bytes:

@@ -3,24 +3,81 @@
 They are entries of the ledger like packets, so the history of rights is in it too.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
 from pipeline.core import avro
-from pipeline.core.keys import Algorithm
-from pipeline.core.names import MAX_LONG, SITE_ID_BYTES, SiteName, is_site_name, is_text, is_time
+from pipeline.core.authority_bodies import (
+    AUTHORITY_READERS,
+    AccessLogHead,
+    AccessLogKey,
+    AuthorityBody,
+    NewContract,
+    Nodes,
+    Reanchor,
+    Registrars,
+    RootBody,
+    Rules,
+    TermsBody,
+    authority_fields,
+    read_authority,
+)
+from pipeline.core.names import MAX_LONG, SiteName
 from pipeline.core.outcome import Outcome
-from pipeline.core.record import is_indicator
-from pipeline.core.sealing import Suite
 from pipeline.core.signing import CONTROL_PREFIX, POSSESSION_PREFIX, Signer
-from schemas import Schema, schema
+from pipeline.core.site_bodies import (
+    SITE_READERS,
+    Amend,
+    BackfillGrant,
+    Enrol,
+    KeyOffer,
+    Resume,
+    Revoke,
+    SiteBody,
+    Suspend,
+    site_fields,
+)
+from schemas import schema
+
+__all__ = [
+    "MAX_CONTROL_BYTES",
+    "AccessLogHead",
+    "AccessLogKey",
+    "Action",
+    "Amend",
+    "AuthorityBody",
+    "BackfillGrant",
+    "Body",
+    "Control",
+    "Enrol",
+    "KeyOffer",
+    "NewContract",
+    "Nodes",
+    "Reanchor",
+    "Registrars",
+    "Resume",
+    "Revoke",
+    "RootBody",
+    "Rules",
+    "SiteBody",
+    "Suspend",
+    "TermsBody",
+    "action_of",
+    "control_id",
+    "countersign",
+    "decode_body",
+    "describe",
+    "encode_body",
+    "parse_control",
+    "possession_message",
+    "sign_control",
+]
 
 MAX_CONTROL_BYTES = 16 * 1024
-_MAX_ITEMS = 256
-_ALGORITHMS = frozenset(Algorithm) - {Algorithm.MLDSA44}  # which is for cosignatures alone
 _MAX_SIGNATURES = 16
 _VERSION = 1
 _CONTROL = schema("Control")
@@ -35,65 +92,40 @@ class Action(IntEnum):
     BACKFILL_GRANT = 3
     KEY_OFFER = 4
     REANCHOR = 5
+    SUSPEND = 6
+    RESUME = 7
+    AMEND = 8
+    REGISTRARS = 9
+    NODES = 10
+    CONTRACT = 11
+    RULES = 12
+    ACCESS_LOG_KEY = 13
+    ACCESS_LOG_HEAD = 14
 
 
-@dataclass(frozen=True, slots=True)
-class Enrol:
-    """Admit a site: its signing key with proof of possession, suites, indicators, equipment."""
+Body = SiteBody | AuthorityBody
 
-    site: SiteName
-    algorithm: Algorithm
-    signing_key: bytes
-    possession: bytes
-    suites: tuple[Suite, ...]
-    indicators: tuple[str, ...]
-    equipment: tuple[bytes, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Revoke:
-    """Refuse a site from here on; history stays checkable."""
-
-    site: SiteName
-    site_key: bytes
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class BackfillGrant:
-    """Let a site send measurements older than the contract allows, until ``expires_ms``."""
-
-    site: SiteName
-    collected_from: int
-    collected_to: int
-    expires_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeyOffer:
-    """The platform's sealing key for a site and epoch."""
-
-    site: SiteName
-    epoch: int
-    algorithm: Algorithm
-    public_key: bytes
-    valid_to: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reanchor:
-    """Go on in another copy of the chain log, as ``incarnation``, after the block of this height and hash.
-
-    Height 0 with the hash of the genesis file stands for a chain without blocks.
-    """
-
-    incarnation: int
-    height: int
-    block_hash: bytes
-
-
-SiteBody = Enrol | Revoke | BackfillGrant | KeyOffer
-Body = SiteBody | Reanchor
+_ACTIONS: dict[type[Body], tuple[Action, str]] = {
+    Enrol: (Action.ENROL, "Enrol"),
+    Revoke: (Action.REVOKE, "Revoke"),
+    BackfillGrant: (Action.BACKFILL_GRANT, "BackfillGrant"),
+    KeyOffer: (Action.KEY_OFFER, "KeyOffer"),
+    Reanchor: (Action.REANCHOR, "Reanchor"),
+    Suspend: (Action.SUSPEND, "Suspend"),
+    Resume: (Action.RESUME, "Resume"),
+    Amend: (Action.AMEND, "Amend"),
+    Registrars: (Action.REGISTRARS, "Registrars"),
+    Nodes: (Action.NODES, "Nodes"),
+    NewContract: (Action.CONTRACT, "Contract"),
+    Rules: (Action.RULES, "Rules"),
+    AccessLogKey: (Action.ACCESS_LOG_KEY, "AccessLogKey"),
+    AccessLogHead: (Action.ACCESS_LOG_HEAD, "AccessLogHead"),
+}
+_SCHEMAS = dict(_ACTIONS.values())
+_READERS: dict[Action, Callable[[Mapping[str, Any]], Body | None]] = {
+    **{_ACTIONS[kind][0]: read for kind, read in SITE_READERS.items()},
+    **{_ACTIONS[kind][0]: partial(read_authority, read) for kind, read in AUTHORITY_READERS.items()},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +159,14 @@ def possession_message(chain: bytes, site: SiteName, key_fingerprint: bytes) -> 
 
 def sign_control(chain: bytes, signer: Signer, sequence: int, previous: bytes, body: Body) -> bytes:
     """Return a signed, encoded control record."""
-    action, body_schema, fields = _encoding(body)
     value = {
         "version": _VERSION,
         "chain": chain,
         "issuer": signer.public.fingerprint,
         "sequence": sequence,
         "previous": previous,
-        "action": int(action),
-        "body": avro.encode(body_schema, fields),
+        "action": int(action_of(body)),
+        "body": encode_body(body),
     }
     clear = avro.encode(_CONTROL, value | {"signatures": []})[:-1]
     signature = signer.sign(CONTROL_PREFIX + clear)
@@ -158,7 +189,7 @@ def describe(body: Body) -> str:
     """Return what a control record does and about what, for people."""
     if isinstance(body, Reanchor):
         return f"Reanchor after block {body.height}"
-    return f"{type(body).__name__} for {body.site}"
+    return f"{type(body).__name__} for {body.site}" if isinstance(body, SiteBody) else type(body).__name__
 
 
 def control_id(raw: bytes) -> bytes | None:
@@ -180,7 +211,7 @@ def parse_control(data: bytes) -> Control | Outcome:
         return Outcome.OUT_OF_RANGE
     if not 1 <= raw["action"] <= len(Action):
         return Outcome.UNKNOWN_ACTION
-    body = _decode_body(Action(raw["action"]), raw["body"])
+    body = decode_body(Action(raw["action"]), raw["body"])
     if isinstance(body, Outcome):
         return body
     tail = avro.long_size(len(raw["signatures"])) + 96 * len(raw["signatures"]) + 1
@@ -196,111 +227,21 @@ def parse_control(data: bytes) -> Control | Outcome:
     )
 
 
-def _site_fields(site: SiteName) -> dict[str, Any]:
-    return {"country": site.country, "city": site.city, "site_id": site.site_id}
+def action_of(body: Body) -> Action:
+    """Return what a control record with this body does."""
+    return _ACTIONS[type(body)][0]
 
 
-def _encoding(body: Body) -> tuple[Action, Schema, dict[str, Any]]:
-    if isinstance(body, Reanchor):
-        return Action.REANCHOR, schema("Reanchor"), asdict(body)
-    fields = _site_fields(body.site)
-    match body:
-        case Enrol():
-            fields |= {
-                "algorithm": int(body.algorithm),
-                "signing_key": body.signing_key,
-                "possession": body.possession,
-                "suites": [int(suite) for suite in body.suites],
-                "indicators": list(body.indicators),
-                "equipment": list(body.equipment),
-            }
-            return Action.ENROL, schema("Enrol"), fields
-        case Revoke():
-            fields |= {"site_key": body.site_key, "reason": body.reason}
-            return Action.REVOKE, schema("Revoke"), fields
-        case BackfillGrant():
-            fields |= {
-                "collected_from": body.collected_from,
-                "collected_to": body.collected_to,
-                "expires": body.expires_ms,
-            }
-            return Action.BACKFILL_GRANT, schema("BackfillGrant"), fields
-        case KeyOffer():
-            fields |= {
-                "epoch": body.epoch,
-                "algorithm": int(body.algorithm),
-                "public_key": body.public_key,
-                "valid_to": body.valid_to,
-            }
-            return Action.KEY_OFFER, schema("KeyOffer"), fields
+def encode_body(body: Body) -> bytes:
+    """Return the encoding of a body."""
+    fields = site_fields(body) if isinstance(body, SiteBody) else authority_fields(body)
+    return avro.encode(schema(_ACTIONS[type(body)][1]), fields)
 
 
-def _decode_body(action: Action, data: bytes) -> Body | Outcome:
-    name, build = _BODIES[action]
-    raw = avro.decode(schema(name), data)
+def decode_body(action: Action, data: bytes) -> Body | Outcome:
+    """Return the body that ``data`` canonically encodes, or why not. Total."""
+    raw = avro.decode(schema(_SCHEMAS[action]), data)
     if raw is None:
         return Outcome.MALFORMED
-    body = build(raw)
+    body = _READERS[action](raw)
     return Outcome.OUT_OF_RANGE if body is None else body
-
-
-def _of_site(build: Callable[[SiteName, dict[str, Any]], Body | None]) -> "_Builder":
-    def read(raw: dict[str, Any]) -> Body | None:
-        site = SiteName(raw["country"], raw["city"], raw["site_id"])
-        return build(site, raw) if is_site_name(site) else None
-
-    return read
-
-
-def _enrol(site: SiteName, raw: dict[str, Any]) -> Enrol | None:
-    suites, indicators, equipment = raw["suites"], raw["indicators"], raw["equipment"]
-    if raw["algorithm"] not in _ALGORITHMS or max(len(indicators), len(equipment)) > _MAX_ITEMS:
-        return None
-    if not suites or len(set(suites)) != len(suites) or not all(1 <= suite <= len(Suite) for suite in suites):
-        return None
-    if not indicators or not all(map(is_indicator, indicators)):
-        return None
-    if not all(len(item) == SITE_ID_BYTES for item in equipment):
-        return None
-    return Enrol(
-        site,
-        Algorithm(raw["algorithm"]),
-        raw["signing_key"],
-        raw["possession"],
-        tuple(map(Suite, suites)),
-        tuple(indicators),
-        tuple(equipment),
-    )
-
-
-def _revoke(site: SiteName, raw: dict[str, Any]) -> Revoke | None:
-    return Revoke(site, raw["site_key"], raw["reason"]) if is_text(raw["reason"]) else None
-
-
-def _backfill(site: SiteName, raw: dict[str, Any]) -> BackfillGrant | None:
-    first, last, expires = raw["collected_from"], raw["collected_to"], raw["expires"]
-    if not (is_time(first) and is_time(last) and is_time(expires)) or first > last:
-        return None
-    return BackfillGrant(site, first, last, expires)
-
-
-def _key_offer(site: SiteName, raw: dict[str, Any]) -> KeyOffer | None:
-    in_range = 1 <= raw["epoch"] <= MAX_LONG and raw["algorithm"] in _ALGORITHMS
-    if not in_range or not is_time(raw["valid_to"]):
-        return None
-    return KeyOffer(site, raw["epoch"], Algorithm(raw["algorithm"]), raw["public_key"], raw["valid_to"])
-
-
-def _reanchor(raw: dict[str, Any]) -> Reanchor | None:
-    in_range = 1 <= raw["incarnation"] <= MAX_LONG and 0 <= raw["height"] <= MAX_LONG
-    return Reanchor(raw["incarnation"], raw["height"], raw["block_hash"]) if in_range else None
-
-
-_Builder = Callable[[dict[str, Any]], Body | None]
-_BODIES: dict[Action, tuple[str, _Builder]] = {
-    Action.ENROL: ("Enrol", _of_site(_enrol)),
-    Action.REVOKE: ("Revoke", _of_site(_revoke)),
-    Action.BACKFILL_GRANT: ("BackfillGrant", _of_site(_backfill)),
-    Action.KEY_OFFER: ("KeyOffer", _of_site(_key_offer)),
-    Action.REANCHOR: ("Reanchor", _reanchor),
-}

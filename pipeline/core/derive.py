@@ -11,9 +11,11 @@ from pipeline.core.block import HEADER_VERSION, Block, Entry, Header, Kind, LogS
 from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.control import Control, Reanchor
 from pipeline.core.errors import IntegrityError
+from pipeline.core.genesis import RULES_VERSION
 from pipeline.core.merkle import Frontier, leaf_hash, root_of
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import Packet
+from pipeline.core.quorum import Policy
 from pipeline.core.state import ChainState, Changes
 
 _DIGEST_PREFIX = b"bkdms/log/v1\x00"
@@ -42,12 +44,16 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A derived block: tree before it, its checkpoint, what it changed and refused, outcomes counted."""
+    """A derived block: tree before it, its checkpoint, what it changed and refused, outcomes counted.
+
+    ``policy`` is the one that certifies it: that in force before it.
+    """
 
     block: Block
     before: Frontier
     checkpoint: Checkpoint
     changes: Changes
+    policy: Policy
     refused: tuple[Refused, ...]
     outcomes: Counter[Outcome]
 
@@ -95,8 +101,15 @@ class Deriver:
 
         Raises:
             IntegrityError: offsets are not consecutive, so the log is not the one consumed so far. They may
-                jump where a reanchor is admitted.
+                jump where a reanchor is admitted. Code ``upgrade_needed``: the next block has rules that this
+                release does not know.
         """
+        if self.state.rules_version != RULES_VERSION:
+            raise IntegrityError(
+                f"block {self.state.head.height + 1} is made by rules version {self.state.rules_version}, which this "
+                "release does not know; upgrade bkdms",
+                code="upgrade_needed",
+            )
         jumps, before = record.offset != self.next_offset, self.next_offset
         if jumps and not self._is_untouched:
             raise _gap(before, record.offset)
@@ -117,7 +130,7 @@ class Deriver:
         if entry is not None and not isinstance(parsed, Outcome):
             enact(self.state, parsed)
             self._add(entry)
-            if len(self._entries) >= self.state.contract.max_entries:
+            if len(self._entries) >= self.state.contract.max_entries or self.state.has_new_terms:
                 closed.append(self._close())
         return Fed(outcome, tuple(closed))
 
@@ -147,11 +160,11 @@ class Deriver:
 
     def _close(self) -> Derived:
         block = make_block(self._header(), self._entries)
-        before = self.state.head.frontier
+        before, policy = self.state.head.frontier, self.state.policy
         frontier = self.state.seal(block)
         checkpoint = Checkpoint(self.state.genesis.origin, frontier.size, frontier.root())
         changes = self.state.take_changes()
-        derived = Derived(block, before, checkpoint, changes, tuple(self._refused), self._outcomes)
+        derived = Derived(block, before, checkpoint, changes, policy, tuple(self._refused), self._outcomes)
         self._open()
         return derived
 

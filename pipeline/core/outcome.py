@@ -32,6 +32,7 @@ class Outcome(IntEnum):
     WEAK_KEY = 36
     BAD_POSSESSION = 37
     CONFLICTING = 38
+    SUSPENDED_SITE = 39
 
     @property
     def label(self) -> str:

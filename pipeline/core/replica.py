@@ -12,6 +12,7 @@ from itertools import pairwise
 from pipeline.core.admission import Parsed, SignatureCheck, enact, is_signed, judge
 from pipeline.core.block import HEADER_VERSION, Block, Entry, Kind, parse_certified
 from pipeline.core.control import Control, Reanchor, parse_control
+from pipeline.core.genesis import RULES_VERSION
 from pipeline.core.keys import PublicKey
 from pipeline.core.merkle import root_of
 from pipeline.core.outcome import Outcome
@@ -79,13 +80,13 @@ def extend(state: ChainState, data: bytes, check: SignatureCheck = is_signed) ->
     if problem is not None:
         halting = problem.reason in (BlockReason.GAP, BlockReason.UPGRADE)
         return problem if not halting else _if_certified(state, block, certificate, problem)
-    offset = state.head.chain_bytes
+    offset, policy = state.head.chain_bytes, state.policy
     admitted = admit_all(state, block, map(parse_entry, block.entries), check)
     if isinstance(admitted, BlockProblem):
         state.undo()
         return admitted
     frontier = state.seal(block)
-    certified = check_certificate(certificate, state.genesis.origin, state.policy)
+    certified = check_certificate(certificate, state.genesis.origin, policy)
     if isinstance(certified, CertificateProblem):
         state.undo()
         detail = f"{certified.reason}: {certified.detail}"
@@ -146,8 +147,10 @@ def header_problem(state: ChainState, block: Block) -> BlockProblem | None:
         return problem(BlockReason.REPEAT, f"head is at height {head.height} already")
     if height > head.height + 1:
         return problem(BlockReason.GAP, f"follows height {head.height}")
-    if header.version != HEADER_VERSION or header.rules_version != state.rules_version:
+    if header.version != HEADER_VERSION or header.rules_version != RULES_VERSION:
         return problem(BlockReason.UPGRADE, f"needs rules version {header.rules_version}; upgrade bkdms")
+    if state.rules_version != RULES_VERSION:
+        return problem(BlockReason.HEADER, f"field rules_version is not {state.rules_version}, as decided")
     if header.previous_hash != head.block_hash:
         return problem(BlockReason.LINK, "field previous_hash is not the hash of the block before")
     checks: list[tuple[str, Callable[[], bool]]] = [
@@ -204,6 +207,10 @@ def admit_all(
     for index, (entry, parsed) in enumerate(zip(block.entries, found, strict=True)):
         if isinstance(parsed, Outcome):
             return BlockProblem(BlockReason.ENTRY, block.header.height, f"entry {index}: {parsed.label}")
+        if state.has_new_terms:
+            return BlockProblem(
+                BlockReason.ENTRY, block.header.height, f"entry {index}: after a change of terms"
+            )
         opens_block = index == 0 and block.header.source.incarnation != state.head.incarnation
         outcome = judge(state, parsed, entry.time_ms, check, opens_block=opens_block)
         if outcome is not Outcome.ADMITTED:

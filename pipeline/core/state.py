@@ -5,6 +5,7 @@ Changes are journalled, so that a block can be undone and what it changed can be
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pipeline.core.block import Block
@@ -40,6 +41,18 @@ class Site:
     indicators: tuple[str, ...]
     equipment: tuple[bytes, ...]
     active: bool = True
+    suspended: bool = False
+    previous: PublicKey | None = None
+    previous_until_ms: int = 0
+
+    def key_of(self, fingerprint: bytes, time_ms: int) -> PublicKey | None:
+        """Return the key of this fingerprint if the site may sign with it at broker time ``time_ms``."""
+        if fingerprint == self.key.fingerprint:
+            return self.key
+        previous = self.previous
+        if previous is None or fingerprint != previous.fingerprint or time_ms > self.previous_until_ms:
+            return None
+        return previous
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +62,22 @@ class Offer:
     epoch: int
     key: PublicKey
     valid_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Who certifies blocks and by which rules they are made; changed at the end of a block only."""
+
+    policy: Policy
+    contract: Contract
+    rules_version: int
+
+
+class Office(StrEnum):
+    """What authorities other than nodes and roots are for."""
+
+    REGISTRARS = "registrars"
+    ACCESS_LOG = "access_log"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +99,19 @@ class Head:
 
 @dataclass(slots=True)
 class Tables:
-    """The keyed parts of the state."""
+    """The keyed parts of the state.
+
+    ``terms`` are in force for blocks that end beyond the tree size which is their key; before the first and where an
+    office has no row, what the genesis file says holds.
+    """
 
     sites: dict[SiteName, Site] = field(default_factory=dict)
     positions: dict[SiteName, Position] = field(default_factory=dict)
     grants: dict[SiteName, tuple[BackfillGrant, ...]] = field(default_factory=dict)
     offers: dict[SiteName, tuple[Offer, ...]] = field(default_factory=dict)
     issuers: dict[bytes, Position] = field(default_factory=dict)
+    offices: dict[Office, tuple[PublicKey, ...]] = field(default_factory=dict)
+    terms: dict[int, Terms] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,20 +133,69 @@ def in_one(changes: Iterable[Changes]) -> Changes | None:
 
 
 class ChainState:
-    """State after a block; mutable, with a journal since the last ``take_changes``."""
+    """State after a block; mutable, with a journal since the last ``take_changes``.
+
+    ``contract``, ``policy`` and ``rules_version`` are those of the block that comes next, ``registrars`` those of the
+    record that comes next.
+    """
+
+    contract: Contract
+    policy: Policy
+    rules_version: int
+    registrars: dict[bytes, PublicKey]
 
     def __init__(self, genesis: Genesis, tables: Tables | None = None, head: Head | None = None) -> None:
         self.genesis = genesis
         self.chain = genesis.chain
-        self.contract: Contract = genesis.contract
-        self.policy: Policy = genesis.policy
-        self.registrars = {key.fingerprint: key for key in genesis.registrars}
         self.roots = {key.fingerprint: key for key in genesis.root_keys}
-        self.rules_version = RULES_VERSION
         self.tables = tables if tables is not None else Tables()
         self.head = head if head is not None else genesis_head(genesis)
         self._journal: list[tuple[str, Hashable, object]] = []
         self._head_before = self.head
+        self._pending: Terms | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take what is in force from the tables, after they were written to from outside."""
+        offices, terms = self.tables.offices, self.terms
+        self.contract, self.policy, self.rules_version = terms.contract, terms.policy, terms.rules_version
+        registrars = offices.get(Office.REGISTRARS, self.genesis.registrars)
+        self.registrars = {key.fingerprint: key for key in registrars}
+
+    @property
+    def terms(self) -> Terms:
+        """The terms in force for the block that comes next."""
+        changed = self.tables.terms
+        return changed[max(changed)] if changed else self.first_terms
+
+    @property
+    def first_terms(self) -> Terms:
+        """The terms of the genesis file."""
+        return Terms(self.genesis.policy, self.genesis.contract, RULES_VERSION)
+
+    @property
+    def access_log_key(self) -> PublicKey | None:
+        """The key that may anchor the log of API requests, if one was named."""
+        return next(iter(self.tables.offices.get(Office.ACCESS_LOG, ())), None)
+
+    @property
+    def has_new_terms(self) -> bool:
+        """Whether an enacted record changes the terms, so that its block ends with it."""
+        return self._pending is not None
+
+    def policy_at(self, tree_size: int) -> Policy:
+        """Return the policy that certifies the block which ends, or would end, at this tree size."""
+        below = [size for size in self.tables.terms if size < tree_size]
+        return self.tables.terms[max(below)].policy if below else self.genesis.policy
+
+    def appoint(self, office: Office, keys: tuple[PublicKey, ...]) -> None:
+        """Give an office to other keys, from here on."""
+        self.put("offices", office, keys)
+        self.refresh()
+
+    def decide(self, terms: Terms) -> None:
+        """Note the terms that come into force when the block is sealed."""
+        self._pending = terms
 
     def copy(self) -> "ChainState":
         """Return a state that goes its own way from here."""
@@ -138,6 +222,10 @@ class ChainState:
             header.part,
             self.head.chain_bytes + len(block.encoded),
         )
+        if self._pending is not None:
+            self.put("terms", frontier.size, self._pending)
+            self._pending = None
+            self.refresh()
         return frontier
 
     def take_changes(self) -> Changes:
@@ -159,6 +247,7 @@ class ChainState:
         for name in Tables.__slots__:
             getattr(self.tables, name).update(getattr(changes.tables, name))
         self.head = self._head_before = changes.head
+        self.refresh()
 
     def undo(self) -> None:
         """Go back to the state at the last ``take_changes``."""
@@ -170,6 +259,8 @@ class ChainState:
                 rows[key] = old
         self._journal.clear()
         self.head = self._head_before
+        self._pending = None
+        self.refresh()
 
 
 def genesis_head(genesis: Genesis) -> Head:

@@ -104,7 +104,8 @@ def survey(state: ChainState, block: Block, certificate: bytes | None) -> Survey
 def join(state: ChainState, found: Survey) -> Changes | None:
     """Extend ``state`` by a surveyed block, or return None and leave it as it is.
 
-    The caller answers for the survey having been made by the rights of its sites as they are in ``state``.
+    The caller answers for the survey having been made by the rights of its sites, the registrars and the terms as they
+    are in ``state``.
     """
     head, header = state.head, found.header
     if not _follows(state, header):
@@ -153,7 +154,6 @@ def _follows(state: ChainState, header: Header) -> bool:
         == (head.height + 1, head.block_hash, head.frontier.size, part)
         and (source.incarnation, source.first) == (head.incarnation, head.next_offset)
         and (header.rules_version, header.contract_hash) == (state.rules_version, state.contract.hash)
-        and state.policy is state.genesis.policy  # the one that certificates are surveyed by
     )
 
 

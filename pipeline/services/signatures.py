@@ -42,8 +42,9 @@ class SignaturePool:
         for item in parsed:
             if isinstance(item, Packet):
                 site = state.tables.sites.get(item.site)
-                if site is not None and site.key.fingerprint == item.site_key:
-                    pairs.append((site.key, item))
+                key = site.key_of(item.site_key, 0) if site is not None else None
+                if key is not None:
+                    pairs.append((key, item))
         return await self.check(pairs)
 
     async def check_block(self, state: ChainState, data: bytes) -> SignatureCheck:

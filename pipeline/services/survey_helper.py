@@ -12,8 +12,8 @@ from pipeline.core.leaves import block_of_leaves
 from pipeline.core.state import ChainState, Tables
 from pipeline.core.survey import Survey, survey
 
-RIGHTS: Final = ("sites", "grants", "offers")
-"""The tables of the state that say who is allowed what."""
+RIGHTS: Final = ("sites", "grants", "offers", "offices", "terms")
+"""The tables of the state that say who is allowed what, by which terms."""
 _GARBAGE: Final = 100_000
 """Objects made until cycles among them are looked for: parsing makes many objects and no cycles."""
 
@@ -53,6 +53,7 @@ def serve(link: Connection, genesis: bytes) -> None:
         if isinstance(work, Rights):
             version = number
             _learn(state.tables, work)
+            state.refresh()
             continue
         try:
             link.send(Answer(number, version, survey_work(state, work)))

@@ -5,6 +5,7 @@ a site in the block is made again before anybody sees it. Memory is bounded by w
 """
 
 import signal
+from collections.abc import Hashable
 from dataclasses import dataclass
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -13,7 +14,6 @@ from typing import Final
 
 from pipeline.core.errors import TransientError
 from pipeline.core.genesis import Genesis
-from pipeline.core.names import SiteName
 from pipeline.core.state import Changes, Tables
 from pipeline.core.survey import Survey
 from pipeline.services.survey_helper import RIGHTS, Answer, Order, Rights, Work, serve
@@ -45,7 +45,8 @@ class SurveyPool:
         self._jobs: dict[int, _Job] = {}
         self._next = 0
         self._version = 0
-        self._changed: dict[SiteName, int] = {}
+        self._changed: dict[Hashable, int] = {}
+        self._authorities = 0
         context.set_forkserver_preload([serve.__module__])  # imported once, not by each helper
         # What is blocked here stays so in the helpers: an interrupt is for whoever runs the audit. The standard
         # library's tracker, which is started with the first of them, would unblock it.
@@ -114,6 +115,8 @@ class SurveyPool:
         self._tell(tables, is_all=False)
         for name in RIGHTS:
             self._changed.update(dict.fromkeys(getattr(tables, name), self._version))
+        if tables.offices or tables.terms:
+            self._authorities = self._version
         for number, job in list(self._jobs.items()):
             if job.is_done and self._is_stale(job.found, job.version):
                 self._jobs[number] = self._give(number, job.work)
@@ -167,7 +170,9 @@ class SurveyPool:
         """Say whether a survey by the rights of a version says nothing about the chain as it is now."""
         if version == self._version:
             return False
-        return found is None or any(self._changed.get(site, 0) > version for site in found.sites)
+        if found is None or version < self._authorities:
+            return True
+        return any(self._changed.get(site, 0) > version for site in found.sites)
 
 
 def _size(work: Work) -> int:

@@ -10,7 +10,7 @@ from pipeline.core.admission import enact, judge, parse_value
 from pipeline.core.control import Control
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import Packet
-from pipeline.services.registrations import SiteDirectory
+from pipeline.services.site_directory import SiteDirectory
 from pipeline.services.validator import parse_submitted
 from tests.support.kafka_fakes import Fault
 from tests.support.validation import Bench, registration_value

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core import avro
-from pipeline.core.control import Control, Enrol, Reanchor, parse_control
+from pipeline.core.control import Amend, Control, Enrol, Resume, SiteBody, parse_control
 from pipeline.core.errors import TransientError
 from pipeline.core.topics import Topics
 from pipeline.services.rate_limit import RateLimit
@@ -37,14 +37,14 @@ def registration_value(world: World, control: bytes, height: int, entry: int = 0
     """Return the framed registration of a control record; ``changes`` replace its fields."""
     parsed = parse_control(control)
     assert isinstance(parsed, Control)
-    assert not isinstance(parsed.body, Reanchor)
+    assert isinstance(parsed.body, SiteBody)
     site = parsed.body.site
     fields = {
         "chain": world.genesis.chain,
         "country": site.country,
         "city": site.city,
         "site_id": site.site_id,
-        "active": isinstance(parsed.body, Enrol),
+        "active": isinstance(parsed.body, Enrol | Amend | Resume),
         "height": height,
         "entry": entry,
         "control": control,

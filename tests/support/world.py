@@ -161,8 +161,13 @@ class World:
 
     def reanchor(self, state: ChainState, *signers: Signer, **changes: object) -> bytes:
         """Return the record by which root keys (two by default) let the chain go on in another log after the head."""
-        head, (first, *others) = state.head, signers or self.roots[:2]
+        head = state.head
         body = replace(Reanchor(head.incarnation + 1, head.height, head.block_hash), **changes)  # type: ignore[arg-type]
+        return self.by_roots(state, body, *signers)
+
+    def by_roots(self, state: ChainState, body: Body, *signers: Signer) -> bytes:
+        """Return the next control record of root keys (two by default)."""
+        first, *others = signers or self.roots[:2]
         last = state.tables.issuers.get(first.public.fingerprint, START)
         raw = sign_control(self.genesis.chain, first, last.sequence + 1, last.last_id, body)
         for signer in others:

@@ -9,11 +9,7 @@ import pytest
 from pipeline.core import avro
 from pipeline.core.admission import TICK_VALUE, enact, judge, parse_value
 from pipeline.core.contract import Contract
-from pipeline.core.control import (
-    MAX_CONTROL_BYTES,
-    BackfillGrant,
-    control_id,
-)
+from pipeline.core.control import MAX_CONTROL_BYTES, BackfillGrant, Suspend, control_id
 from pipeline.core.derive import Derived, Deriver, Fed, LogRecord
 from pipeline.core.keys import Algorithm, Use
 from pipeline.core.names import MAX_LONG, MAX_TIME_MS
@@ -38,6 +34,13 @@ def other_site(case: Case, **changes: object) -> TestSite:
 def revoked(case: Case) -> Outcome:
     """Revoke site 1 and send its next packet."""
     assert case.feed(case.issue(case.revoke())) is Outcome.ADMITTED
+    return case.feed(case.send(case.site))
+
+
+def suspended(case: Case) -> Outcome:
+    """Suspend site 1 and send its next packet."""
+    key = case.site.signer.public.fingerprint
+    assert case.feed(case.issue(Suspend(case.site.name, key, "audit"))) is Outcome.ADMITTED
     return case.feed(case.send(case.site))
 
 
@@ -120,6 +123,7 @@ CASES: list[tuple[str, Outcome, Reach]] = [
         lambda c: c.feed(c.issue(c.offer(site=c.world.site(9).name))),
     ),
     ("after revocation", Outcome.INACTIVE_SITE, revoked),
+    ("while suspended", Outcome.SUSPENDED_SITE, suspended),
     ("other key", Outcome.WRONG_KEY, lambda c: c.feed(c.send(other_site(c, signer=WRONG_SIGNER)))),
     ("suite not granted", Outcome.SUITE_REFUSED, lambda c: c.feed(c.send(other_site(c, suite=Suite.XWING)))),
     ("suite expired", Outcome.SUITE_REFUSED, p256_after_its_term),
@@ -150,7 +154,7 @@ CASES: list[tuple[str, Outcome, Reach]] = [
         Outcome.UNKNOWN_ISSUER,
         lambda c: c.feed(c.issue(c.offer(), c.world.roots[0])),
     ),
-    ("action 6", Outcome.UNKNOWN_ACTION, lambda c: c.feed(c.control_with(action=6))),
+    ("action 15", Outcome.UNKNOWN_ACTION, lambda c: c.feed(c.control_with(action=15))),
     ("action -1", Outcome.UNKNOWN_ACTION, lambda c: c.feed(c.control_with(action=-1))),
     (
         "small-order key",
@@ -241,6 +245,7 @@ def test_numbers_and_names_of_outcomes_are_fixed() -> None:
         "WRONG_KEY": 24, "SUITE_REFUSED": 25, "UNKNOWN_RECIPIENT": 26, "BAD_SIGNATURE": 27, "STALE": 28,
         "EQUIVOCATION": 29, "BROKEN_LINK": 30, "SEQUENCE_JUMP": 31, "TOO_NEW": 32, "TOO_OLD": 33,
         "UNKNOWN_ISSUER": 34, "UNKNOWN_ACTION": 35, "WEAK_KEY": 36, "BAD_POSSESSION": 37, "CONFLICTING": 38,
+        "SUSPENDED_SITE": 39,
     }  # fmt: skip
 
 

@@ -148,7 +148,17 @@ def test_a_body_of_another_action_is_refused(action: Action) -> None:
     fields = avro.decode(schema("Control"), sign_control(CHAIN, REGISTRAR, 1, ZERO, BODIES[2]))
     assert fields is not None
     found = parse_control(avro.encode(schema("Control"), fields | {"action": int(action)}))
-    assert isinstance(found, Control) == (action is Action.REVOKE)
+    assert isinstance(found, Control) == (action in (Action.REVOKE, Action.SUSPEND, Action.RESUME))
+
+
+def test_one_body_under_another_action_is_another_message() -> None:
+    """A suspension has the fields of a revocation, but its signature is good for itself alone."""
+    raw = sign_control(CHAIN, REGISTRAR, 1, ZERO, BODIES[2])
+    fields = avro.decode(schema("Control"), raw)
+    assert fields is not None
+    assert not is_issued(
+        REGISTRAR.public, parsed(avro.encode(schema("Control"), fields | {"action": int(Action.SUSPEND)}))
+    )
 
 
 def test_too_many_signatures_are_refused() -> None:

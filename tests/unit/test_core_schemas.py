@@ -37,10 +37,20 @@ PUBLISHED = {
     "KeyOffer": (18, "82526a69060ecc3ef25bfc9a04ae5b1e8a56e1cf40baeec70605c89edfb85b3d"),
     "Block": (19, "30ffb4145ef99cfe077a09342d7f7ef1f6b9390caa866cbf0d89623da4ebc97a"),
     "Reanchor": (20, "5ce3888e521cdcd08cfb0d069740fed25e705d754ae65b0dce82656bca909644"),
+    "Suspend": (21, "85730b25ff8ba14ac4a8bed87556bd2236209da872688a72365754be5960d535"),
+    "Resume": (22, "b4affa55e7549c60d9cf224338e723b65860b609f260a1ca1e31b9a96e3e358d"),
+    "Amend": (23, "b5be7ee8e286ed778b01ee08801977bdcd6578cf026f094f6ce5681c12cfe2fa"),
+    "Registrars": (24, "08e6ef0d243978904039ab6baa580ace9cb4ba8ea7d756f3ecdc65f1c68377a2"),
+    "Nodes": (25, "fefc3e560099057a7f53fbded921152a0465605b743b7f000789b9e46b7222aa"),
+    "Rules": (26, "1556fe943a187e3b29ababaac25eb394366ff0a390523be3c677079dd35e934e"),
+    "AccessLogKey": (27, "908070fd2a3bf903ac0f33f421165220c5c6e89e5ba439392c84666304ba8189"),
+    "AccessLogHead": (28, "634ceaa33acf8e8fd25a718475aa91fa2834970e3dc01e48f816fc2901fb674a"),
+    "AuthorityRegistration": (29, "cf252bf67510addb7c7bc27b269641dd78284b591ffacab406ffb6d049bf4dc5"),
 }
 SIGNED = {
     "Packet", "UnifiedRecord", "Extending", "Control", "Enrol", "Revoke", "BackfillGrant", "KeyOffer", "Reanchor",
-    "Contract", "Header", "Block", "CertifiedBlock", "Tick", "StorageRecord", "Cosignature",
+    "Contract", "Header", "Block", "CertifiedBlock", "Tick", "StorageRecord", "Cosignature", "Suspend", "Resume",
+    "Amend", "Registrars", "Nodes", "Rules", "AccessLogKey", "AccessLogHead",
 }  # fmt: skip
 ALL = pytest.mark.parametrize("described", [schema(name) for name in ids()], ids=list(ids()))
 

@@ -11,7 +11,8 @@ from pipeline.core.keys import Use
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import Packet, parse_packet
 from pipeline.core.signing import Ed25519Signer
-from pipeline.services.registrations import Registrations, SiteDirectory
+from pipeline.services.registrations import Registrations
+from pipeline.services.site_directory import SiteDirectory
 from schemas import schema
 from tests.support.chain import MemoryReader, MemoryTopic
 from tests.support.validation import registration_value

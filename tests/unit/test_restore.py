@@ -13,9 +13,9 @@ from pipeline.core.replica import Extended, extend
 from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing, SignedBlock
 from pipeline.services.accounting.votes import Candidate, vote_message
-from pipeline.services.registrations import SiteDirectory
 from pipeline.services.restore import Restore, Restored, Supply, blocks_the_chain
 from pipeline.services.signatures import SignaturePool
+from pipeline.services.site_directory import SiteDirectory
 from tests.support.chain import Chain, MemoryReader, MemoryTopic, framed
 from tests.support.world import NOW_MS, World, control_value, packet_value, secret
 

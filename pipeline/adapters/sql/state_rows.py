@@ -1,7 +1,7 @@
-"""Chain state as rows: one row per registry entry, position, grant list and offer list, and the head.
+"""Chain state as rows: one row per registry entry, position, grant and offer list, office, change of terms; the head.
 
 Values are compact JSON, one text per value, so that equal states have equal rows. What is not in the rows
-(contract, policy, registrars) comes from the genesis file. One chain per database.
+(roots, first contract, policy and registrars) comes from the genesis file. One chain per database.
 """
 
 import json
@@ -11,14 +11,14 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, MetaData, Table, Text, select
 
 from pipeline.adapters.sql.engine import upsert
-from pipeline.core.control import BackfillGrant
+from pipeline.core.control import Action, BackfillGrant, NewContract, Nodes, decode_body, encode_body
 from pipeline.core.errors import ConfigError, IntegrityError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Algorithm, PublicKey, Use
 from pipeline.core.merkle import Frontier
 from pipeline.core.names import SiteName
 from pipeline.core.sealing import Suite
-from pipeline.core.state import ChainState, Changes, Head, Offer, Position, Site, Tables
+from pipeline.core.state import ChainState, Changes, Head, Offer, Office, Position, Site, Tables, Terms
 
 STATE: Final = MetaData()
 _ONE: Final = 1
@@ -175,11 +175,15 @@ def _site(site: Site) -> list[Any]:
         list(site.indicators),
         [item.hex() for item in site.equipment],
         site.active,
+        site.suspended,
+        None if site.previous is None else _key(site.previous),
+        site.previous_until_ms,
     ]
 
 
 def _read_site(value: list[Any]) -> Site:
-    name, key, suites, indicators, equipment, active = value
+    name, key, suites, indicators, equipment, active, *later = value
+    suspended, previous, until = later or (False, None, 0)  # rows of a release before have none
     return Site(
         _read_name(name),
         _read_key(key),
@@ -187,6 +191,9 @@ def _read_site(value: list[Any]) -> Site:
         tuple(indicators),
         tuple(map(bytes.fromhex, equipment)),
         active,
+        suspended,
+        None if previous is None else _read_key(previous),
+        until,
     )
 
 
@@ -217,10 +224,35 @@ def _read_offers(value: list[Any]) -> tuple[Offer, ...]:
     return tuple(Offer(epoch, _read_key(key), valid_to) for epoch, key, valid_to in value)
 
 
+def _keys(keys: tuple[PublicKey, ...]) -> list[Any]:
+    return [_key(key) for key in keys]
+
+
+def _read_keys(value: list[Any]) -> tuple[PublicKey, ...]:
+    return tuple(map(_read_key, value))
+
+
+def _terms(terms: Terms) -> list[Any]:
+    bodies = (Nodes(terms.policy), NewContract(terms.contract))
+    return [*(encode_body(body).hex() for body in bodies), terms.rules_version]
+
+
+def _read_terms(value: list[Any]) -> Terms:
+    nodes, contract = (
+        decode_body(action, bytes.fromhex(data)) for action, data in zip(_TERMS, value[:2], strict=True)
+    )
+    if not isinstance(nodes, Nodes) or not isinstance(contract, NewContract):
+        raise ValueError("terms")
+    return Terms(nodes.policy, contract.contract, int(value[2]))
+
+
+_TERMS: Final = (Action.NODES, Action.CONTRACT)
 _CODECS: Final = {
     "sites": _Codec(_name, _read_name, _site, _read_site),
     "positions": _Codec(_name, _read_name, _position, _read_position),
     "grants": _Codec(_name, _read_name, _grants, _read_grants),
     "offers": _Codec(_name, _read_name, _offers, _read_offers),
     "issuers": _Codec(bytes.hex, bytes.fromhex, _position, _read_position),
+    "offices": _Codec(str, Office, _keys, _read_keys),
+    "terms": _Codec(int, int, _terms, _read_terms),
 }

@@ -26,7 +26,7 @@ from pipeline.adapters.sql.view_tables import (
     view_position,
     view_sites,
 )
-from pipeline.core.control import Action, Enrol, KeyOffer, Reanchor, Revoke, SiteBody
+from pipeline.core.control import Action, SiteBody, action_of
 from pipeline.core.errors import ConflictError
 from pipeline.core.followed import Applied, BlockInfo, EntryInfo, SiteInfo
 from pipeline.core.genesis import Genesis
@@ -41,6 +41,10 @@ _log = logger(__name__)
 _ONE: Final = 1
 _START: Final = {"one": _ONE, "next_offset": 0}
 _BLOCK_FIELDS: Final = tuple(BlockInfo.__slots__)
+_CHANGES: Final = (
+    (Action.ENROL, Action.AMEND),
+    (Action.ENROL, Action.SUSPEND, Action.RESUME, Action.REVOKE),
+)
 _ENTRY_FIELDS: Final = ("height", "entry", "leaf_index", "log_offset", "time_ms")
 
 
@@ -72,23 +76,31 @@ class ViewSnapshot:
         ).scalar()
         if active is None:
             return None
-        (enrolment,) = self._controls(key, Action.ENROL, 1)
-        offers = self._controls(key, Action.KEY_OFFER, MAX_OFFERS)
+        (enrolment,) = self._controls(key, (Action.ENROL,), 1)
+        offers = self._controls(key, (Action.KEY_OFFER,), MAX_OFFERS)
+        records = self._records(key)
         packet = (
             self._connection.execute(select(view_packets).where(view_packets.c.site == key))
             .mappings()
             .first()
         )
         if packet is None:
-            return SiteInfo(name, active, enrolment, offers, 0, FIRST_PREVIOUS, None)
-        last = _entry(packet, None)
-        return SiteInfo(name, active, enrolment, offers, packet["sequence"], packet["packet_id"], last)
+            return SiteInfo(name, active, enrolment, offers, 0, FIRST_PREVIOUS, None, records)
+        last, sequence = _entry(packet, None), packet["sequence"]
+        return SiteInfo(name, active, enrolment, offers, sequence, packet["packet_id"], last, records)
 
-    def _controls(self, key: str, action: Action, limit: int) -> tuple[EntryInfo, ...]:
-        """Return the newest control records of one kind about a site, oldest first."""
+    def _records(self, key: str) -> tuple[EntryInfo, ...]:
+        """Return the last grant of rights to a site and the last change of its standing, oldest first."""
+        found = {
+            item.leaf_index: item for kinds in _CHANGES for item in self._controls(key, kinds, 1)
+        }
+        return tuple(found[index] for index in sorted(found))
+
+    def _controls(self, key: str, actions: tuple[Action, ...], limit: int) -> tuple[EntryInfo, ...]:
+        """Return the newest control records of these kinds about a site, oldest first."""
         rows = self._connection.execute(
             select(view_controls)
-            .where(view_controls.c.site == key, view_controls.c.action == int(action))
+            .where(view_controls.c.site == key, view_controls.c.action.in_(list(map(int, actions))))
             .order_by(view_controls.c.leaf_index.desc())
             .limit(limit)
         ).mappings()
@@ -226,7 +238,7 @@ def _store_block(connection: Connection, item: Applied) -> None:
                 "sequence": admitted.sequence,
                 "packet_id": admitted.packet_id,
             }
-        elif not isinstance(admitted.body, Reanchor):
+        elif isinstance(admitted.body, SiteBody):
             controls.append(_control_row(extended, index, admitted.body, admitted.raw))
     upsert(connection, view_packets, list(packets.values()))
     if controls:
@@ -250,17 +262,8 @@ def _place(extended: Extended, index: int) -> dict[str, Any]:
 
 
 def _control_row(extended: Extended, index: int, body: SiteBody, payload: bytes) -> dict[str, Any]:
-    match body:
-        case Enrol():
-            action = Action.ENROL
-        case Revoke():
-            action = Action.REVOKE
-        case KeyOffer():
-            action = Action.KEY_OFFER
-        case _:
-            action = Action.BACKFILL_GRANT
     return _place(extended, index) | {
         "site": site_key(body.site),
-        "action": int(action),
+        "action": int(action_of(body)),
         "payload": payload,
     }

@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 
 from pipeline.core import avro
+from pipeline.core.admission import enrolled_key
 from pipeline.core.block import CERTIFIED_BLOCK, Block, Kind, parse_certified
-from pipeline.core.control import Control, Enrol, Revoke, parse_control
+from pipeline.core.control import Amend, Control, Enrol, NewContract, Registrars, parse_control
 from pipeline.core.derive import Refused
 from pipeline.core.genesis import Genesis
 from pipeline.core.topics import Topics
 from pipeline.ports import LedgerBlock, Outgoing
 from pipeline.services.rejection import rejection
-from schemas import schema
-
-_REGISTRATION = schema("SiteRegistration")
+from pipeline.services.site_directory import (
+    AUTHORITY_REGISTRATION,
+    SITE_REGISTRATION,
+    RegisteredBody,
+    is_admitting,
+)
 
 
 def publication(
@@ -50,18 +54,25 @@ def block_key(genesis: Genesis, height: int) -> bytes:
 
 
 def registrations(genesis: Genesis, topics: Topics, block: Block) -> list[Outgoing]:
-    """Return the site registrations that a block's control records cause, for validators."""
+    """Return what a block's control records cause on the sites topic, for validators."""
     found = []
     for index, entry in enumerate(block.entries):
         control = parse_control(entry.payload) if entry.kind is Kind.CONTROL else None
-        if isinstance(control, Control) and isinstance(control.body, Enrol | Revoke):
-            place = (block.header.height, index)
+        if not isinstance(control, Control):
+            continue
+        place = (block.header.height, index)
+        if isinstance(control.body, RegisteredBody):
             found.append(_registration(genesis, topics, place, control.body, control.raw))
+        elif isinstance(control.body, Registrars | NewContract):
+            value = {"chain": genesis.chain, "height": place[0], "entry": place[1], "control": control.raw}
+            framed = avro.frame(AUTHORITY_REGISTRATION, avro.encode(AUTHORITY_REGISTRATION, value))
+            # All of them stay: who was a registrar at the time is asked of every enrolment.
+            found.append(Outgoing(topics.sites, framed, genesis.chain + control.control_id))
     return found
 
 
 def _registration(
-    genesis: Genesis, topics: Topics, place: tuple[int, int], body: Enrol | Revoke, control: bytes
+    genesis: Genesis, topics: Topics, place: tuple[int, int], body: RegisteredBody, control: bytes
 ) -> Outgoing:
     site = body.site
     value = {
@@ -69,10 +80,14 @@ def _registration(
         "country": site.country,
         "city": site.city,
         "site_id": site.site_id,
-        "active": isinstance(body, Enrol),
+        "active": is_admitting(body),
         "height": place[0],
         "entry": place[1],
         "control": control,
     }
     key = genesis.chain + f"{site.country}/{site.city}/".encode() + site.site_id
-    return Outgoing(topics.sites, avro.frame(_REGISTRATION, avro.encode(_REGISTRATION, value)), key)
+    enrolled = enrolled_key(body) if isinstance(body, Enrol | Amend) else None
+    if enrolled is not None:
+        # Of each of a site's keys the last word stays, so that a view made anew knows replaced ones, too.
+        key += enrolled.fingerprint
+    return Outgoing(topics.sites, avro.frame(SITE_REGISTRATION, avro.encode(SITE_REGISTRATION, value)), key)
