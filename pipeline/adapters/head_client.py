@@ -1,7 +1,7 @@
 """The site head from the HTTP API, over mutual TLS. Returns bytes as served; verifying them is the caller's."""
 
 import ssl
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import httpx
 
@@ -27,15 +27,19 @@ class HttpHeadSource:
             verify=context, timeout=_TIMEOUT_S, trust_env=False, transport=transport
         )
 
-    async def head(self, site: SiteName, *, with_packet: bool = False) -> bytes:
+    async def head(self, site: SiteName, *, with_packet: bool = False, since: int = 0) -> bytes:
         """Return the site head document, unverified, at most 1 MiB; on demand with the packet's bytes in it.
+
+        ``since`` leaves out the registrar's records below that leaf.
 
         Raises:
             TransientError: nobody answers (``head_api``), the ledger has not got the site yet
                 (``head_missing``), or the answer is too large.
         """
         place = "/".join(quote(part, safe="") for part in (*site[:2], site_id_text(site.site_id)))
-        address = f"{self._url}/v1/sites/{place}/head" + ("?packet=true" if with_packet else "")
+        wanted = {"packet": "true"} if with_packet else {}
+        wanted |= {"since": str(since)} if since else {}
+        address = f"{self._url}/v1/sites/{place}/head" + (f"?{urlencode(wanted)}" if wanted else "")
         try:
             async with self._client.stream("GET", address) as answer:
                 if answer.status_code == _NOT_FOUND:

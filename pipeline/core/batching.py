@@ -107,13 +107,22 @@ def fitting(terms: Terms, batching: Batching, sequence: int, records: Sequence[S
 
 def packet_size(terms: Terms, sequence: int, times: tuple[int, int], count: int, elements: int) -> int:
     """Return the exact size of a packet, bytes; ``elements`` is the sum of its records' Avro sizes."""
+    clear = _clear_size(terms, sequence, times, count)
+    return _size([reader.algorithm for reader in terms.readers], clear, count, elements)
+
+
+def _clear_size(terms: Terms, sequence: int, times: tuple[int, int], count: int) -> int:
     numbers = (1, sequence, *times, count, terms.suite)
     texts = (terms.site.country, terms.site.city, terms.module_id)
     clear = sum(map(avro.long_size, numbers)) + sum(avro.bytes_size(len(text)) for text in texts)
-    clear += _SITE_ID_BYTES + 4 * _HASH_BYTES
+    return clear + _SITE_ID_BYTES + 4 * _HASH_BYTES
+
+
+def _size(algorithms: Sequence[Algorithm], clear: int, count: int, elements: int) -> int:
+    """Return the size of a packet whose clear fields take ``clear`` bytes, sealed to keys of these algorithms."""
     sealed = [
-        _HASH_BYTES + avro.bytes_size(_ENCAPSULATED_BYTES[reader.algorithm] + CONTENT_KEY_BYTES + _TAG_BYTES)
-        for reader in terms.readers
+        _HASH_BYTES + avro.bytes_size(_ENCAPSULATED_BYTES[algorithm] + CONTENT_KEY_BYTES + _TAG_BYTES)
+        for algorithm in algorithms
     ]
     plain = SEED_BYTES + avro.long_size(count) + elements + 1
     padded = plain + -plain % _PADDING_BYTES
@@ -132,11 +141,15 @@ def _most_around(terms: Terms) -> int:
 def largest_record(terms: Terms) -> int:
     """Return the size of the largest encoded record that fits into a packet of its own, bytes.
 
-    It fits whatever the packet's sequence and time are.
+    It fits whatever the packet's sequence and time are, under any suite that goes with the site's key, and with one
+    reader more: what is spooled now may be sealed under later terms.
     """
+    suites = [suite for suite, signing in SIGNING_ALGORITHM.items() if signing is terms.signing_algorithm]
+    widest = max((SEALING_ALGORITHM[suite] for suite in suites), key=_ENCAPSULATED_BYTES.__getitem__)
+    readers = [widest] * min(MAX_RECIPIENTS, len(terms.readers) + 1)
+    clear = _clear_size(terms, MAX_LONG, (MAX_TIME_MS, MAX_TIME_MS), 1)
 
     def overflows(size: int) -> bool:
-        times = (MAX_TIME_MS, MAX_TIME_MS)
-        return packet_size(terms, MAX_LONG, times, 1, avro.bytes_size(size)) > terms.max_packet
+        return _size(readers, clear, 1, avro.bytes_size(size)) > terms.max_packet
 
     return bisect_left(range(terms.max_packet), True, key=overflows) - 1

@@ -52,7 +52,7 @@ class EntryInfo:
 
 @dataclass(frozen=True, slots=True)
 class SiteInfo:
-    """What the view holds of a site: enrolment, newest key offers (oldest first), last packet."""
+    """What the view holds of a site: enrolment, newest key offers and changes of rights (oldest first), last packet."""
 
     name: SiteName
     active: bool
@@ -61,6 +61,7 @@ class SiteInfo:
     sequence: int
     packet_id: bytes
     packet: EntryInfo | None
+    records: tuple[EntryInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

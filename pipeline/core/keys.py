@@ -57,6 +57,8 @@ class Use(IntEnum):
     ROOT = 5
     LOG = 6
     ACCESS_LOG = 7
+    READER = 8
+    TOKEN = 9
 
 
 class Algorithm(IntEnum):

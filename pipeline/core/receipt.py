@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from pipeline.core.admission import enrolled_key
 from pipeline.core.block import Kind
-from pipeline.core.control import Enrol, KeyOffer
+from pipeline.core.control import Amend, Control, Enrol, KeyOffer, Resume, Revoke, SiteBody, Suspend
+from pipeline.core.entitlement import Placed
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import PublicKey
 from pipeline.core.names import SiteName, is_site_name, parse_site_id, site_id_text
@@ -34,6 +35,7 @@ from pipeline.core.tracing import TracingCode
 FORMAT: Final = "bkdms-site-head/v1"
 MAX_DOCUMENT_BYTES: Final = 1 << 20
 MAX_OFFERS: Final = 8
+MAX_RECORDS: Final = 8
 _HASH_BYTES: Final = 32
 
 
@@ -50,6 +52,7 @@ class ReceiptReason(StrEnum):
     NOT_INCLUDED = "not_included"
     HEADER = "header"
     KEY_OFFER = "key_offer"
+    RECORD = "record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ class SiteHeadDocument:
     """A site's head as served: its last committed packet, or its enrolment where ``sequence`` is 0.
 
     ``header`` is the encoded header of the block that holds it, ``certificate`` a signed note of the checkpoint of
-    ``tree_size`` leaves that all paths lead to. ``active`` is a hint, proven by nothing in here.
+    ``tree_size`` leaves that all paths lead to. ``active`` is a hint, proven by nothing in here. ``records`` are the
+    newest changes of the site's rights and standing, oldest first.
     """
 
     chain: bytes
@@ -81,6 +85,7 @@ class SiteHeadDocument:
     key_offers: tuple[Proven, ...]
     tree_size: int
     certificate: bytes
+    records: tuple[Proven, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON value that the API serves; hashes in hex, bytes in base64."""
@@ -101,6 +106,7 @@ class SiteHeadDocument:
             "header": base64_text(self.header),
             "header_path": [base64_text(item) for item in self.header_path],
             "key_offers": [proven_json(offer) for offer in self.key_offers],
+            "records": [proven_json(record) for record in self.records],
             "tree_size": self.tree_size,
             "certificate": self.certificate.decode(),
         }
@@ -111,7 +117,8 @@ class Receipt:
     """What a verified site head proves.
 
     ``sequence`` 0 means enrolled and nothing committed yet; ``site_key`` is then the enrolled key. ``certified_at``
-    is the earliest cosignature's time in seconds since 1970; ``key_offers`` are the registrar's, newest last.
+    is the earliest cosignature's time in seconds since 1970; ``records`` are the registrar's about the site, key offers
+    among them, in the order of the tree.
     """
 
     site: SiteName
@@ -126,7 +133,13 @@ class Receipt:
     certified_at: int
     signers: tuple[str, ...]
     site_key: PublicKey | None
-    key_offers: tuple[KeyOffer, ...]
+    records: tuple[Placed, ...]
+
+    @property
+    def key_offers(self) -> tuple[KeyOffer, ...]:
+        """The platform's keys that the registrar offered, by epoch."""
+        bodies = [placed.control.body for placed in self.records]
+        return tuple(sorted((body for body in bodies if isinstance(body, KeyOffer)), key=lambda o: o.epoch))
 
 
 def parse_site_head(data: bytes) -> SiteHeadDocument | ReceiptProblem:
@@ -171,9 +184,9 @@ def verify_head(
         return ReceiptProblem(ReceiptReason.NOT_INCLUDED, "the path does not lead to the certified root")
     if (problem := _header_problem(document, root)) is not None:
         return problem
-    offers = _offers(genesis, document, root)
-    if isinstance(offers, ReceiptProblem):
-        return offers
+    records = _records(genesis, document, root)
+    if isinstance(records, ReceiptProblem):
+        return records
     return Receipt(
         document.site,
         document.sequence,
@@ -187,7 +200,7 @@ def verify_head(
         min(certified.timestamps),
         certified.signers,
         site_key,
-        offers,
+        records,
     )
 
 
@@ -223,18 +236,30 @@ def _header_problem(document: SiteHeadDocument, root: bytes) -> ReceiptProblem |
     return None
 
 
-def _offers(
+def _records(
     genesis: Genesis, document: SiteHeadDocument, root: bytes
-) -> tuple[KeyOffer, ...] | ReceiptProblem:
-    offers: list[KeyOffer] = []
-    for proven in document.key_offers:
-        control = issued_control(genesis, proven.payload)
-        if control is None or not isinstance(control.body, KeyOffer) or control.body.site != document.site:
-            return ReceiptProblem(ReceiptReason.KEY_OFFER, "not a registrar's key offer to this site")
-        if proven.kind is not Kind.CONTROL or not is_proven(proven, control.raw, document.tree_size, root):
-            return ReceiptProblem(ReceiptReason.KEY_OFFER, "the key offer is not in the certified tree")
-        offers.append(control.body)
-    return tuple(sorted(offers, key=lambda offer: offer.epoch))
+) -> tuple[Placed, ...] | ReceiptProblem:
+    """Check what the registrar issued about the site: key offers, and changes of its rights and standing."""
+    found: list[Placed] = []
+    for reason, kinds, items in (
+        (ReceiptReason.KEY_OFFER, (KeyOffer,), document.key_offers),
+        (ReceiptReason.RECORD, (Enrol, Amend, Suspend, Resume, Revoke), document.records),
+    ):
+        for proven in items:
+            control = issued_control(genesis, proven.payload)
+            if control is None or not _is_about(control, document.site, kinds):
+                return ReceiptProblem(reason, "not a registrar's record of that kind about this site")
+            if proven.kind is not Kind.CONTROL or not is_proven(
+                proven, control.raw, document.tree_size, root
+            ):
+                return ReceiptProblem(reason, "it is not in the certified tree")
+            found.append(Placed(proven.leaf_index, control))
+    return tuple(sorted(found, key=lambda placed: placed.leaf_index))
+
+
+def _is_about(control: Control, site: SiteName, kinds: tuple[type[SiteBody], ...]) -> bool:
+    body = control.body
+    return isinstance(body, kinds) and body.site == site
 
 
 def _document(value: dict[str, Any]) -> SiteHeadDocument:
@@ -243,8 +268,9 @@ def _document(value: dict[str, Any]) -> SiteHeadDocument:
         raise ValueError("not a site head of a version that this release knows")
     named = value["site"]
     site = SiteName(named["country"], named["city"], parse_site_id(named["site_id"]))
-    if not is_site_name(site) or len(value["key_offers"]) > MAX_OFFERS:
-        raise ValueError("site or key_offers")
+    records = value.get("records", [])
+    if not is_site_name(site) or len(value["key_offers"]) > MAX_OFFERS or len(records) > MAX_RECORDS:
+        raise ValueError("site, key_offers or records")
     return SiteHeadDocument(
         _hash(value["chain"]),
         site,
@@ -259,6 +285,7 @@ def _document(value: dict[str, Any]) -> SiteHeadDocument:
         tuple(read_proven(item) for item in value["key_offers"]),
         read_long(value["tree_size"]),
         value["certificate"].encode(),
+        tuple(read_proven(item) for item in records),
     )
 
 

@@ -51,8 +51,11 @@ class LedgerView(Protocol):
         """Close the files."""
 
 
-def site_head(chain: bytes, view: Snapshot, name: SiteName) -> SiteHeadDocument | None:
-    """Return the head document of a site, without packet bytes, or None where the ledger has not enrolled it."""
+def site_head(chain: bytes, view: Snapshot, name: SiteName, since: int = 0) -> SiteHeadDocument | None:
+    """Return the head document of a site, without packet bytes, or None where the ledger has not enrolled it.
+
+    ``since`` leaves out the registrar's records about it below that leaf, which the site has.
+    """
     site, last = view.site(name), view.last_block()
     if site is None or last is None:
         return None
@@ -72,10 +75,15 @@ def site_head(chain: bytes, view: Snapshot, name: SiteName) -> SiteHeadDocument 
         head=proven(view, kind, head),
         header=block.header,
         header_path=tuple(view.path(block.header_index)),
-        key_offers=tuple(proven(view, Kind.CONTROL, offer) for offer in site.key_offers),
+        key_offers=_records(view, site.key_offers, since),
         tree_size=last.tree_size,
         certificate=last.certificate,
+        records=_records(view, site.records, since),
     )
+
+
+def _records(view: Snapshot, items: Sequence[EntryInfo], since: int) -> tuple[Proven, ...]:
+    return tuple(proven(view, Kind.CONTROL, item) for item in items if item.leaf_index >= since)
 
 
 def proven(view: Snapshot, kind: Kind, entry: EntryInfo) -> Proven:

@@ -20,6 +20,17 @@ SPOOL_LIMIT = Gauge("bkdms_site_spool_limit_bytes", "Bytes of spool at which col
 OLDEST_SECONDS = Gauge(
     "bkdms_site_oldest_unconfirmed_seconds", "Age of the oldest record that is not yet verified", _SITE
 )
+KEY_EXPIRY = Gauge(
+    "bkdms_site_platform_key_expiry_timestamp_seconds",
+    "When the platform's key that packets are sealed to ends, in seconds since 1970",
+    _SITE,
+)
+KEY_EPOCH = Gauge(
+    "bkdms_site_platform_key_epoch", "Epoch of the platform's key that packets are sealed to", _SITE
+)
+HELD = Gauge(
+    "bkdms_site_sealing_held", "1 for the reason why nothing new is sealed, 0 otherwise", ["site", "reason"]
+)
 COMMIT_SECONDS = Histogram(
     "bkdms_site_commit_latency_seconds",
     "Time from spooling a packet's first record to its verified commit",

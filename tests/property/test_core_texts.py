@@ -67,7 +67,7 @@ JSON = st.recursive(
 HEAD_FIELDS = [
     *("format", "chain", "site", "active", "sequence", "packet_id", "height", "entry", "kind", "payload"),
     *("leaf_index", "log_offset", "broker_time", "path", "header", "header_path", "key_offers"),
-    *("tree_size", "certificate"),
+    *("tree_size", "certificate", "records"),
 ]
 HEAD: dict[str, Any] = {
     "format": "bkdms-site-head/v1",
@@ -81,6 +81,7 @@ HEAD: dict[str, Any] = {
     "header": "",
     "header_path": [],
     "key_offers": [],
+    "records": [],
     "certificate": "",
 } | dict.fromkeys(("sequence", "height", "entry", "leaf_index", "log_offset", "broker_time", "tree_size"), 1)
 

@@ -19,21 +19,25 @@ from connectors.records import (
 )
 from pipeline.core import avro
 from pipeline.core.admission import PACKET_SCHEMA
+from pipeline.core.agreement import Entitlement
 from pipeline.core.batching import Terms
+from pipeline.core.control import Amend, Body, Control, Enrol, KeyOffer, Resume, Revoke, SiteBody, Suspend
+from pipeline.core.derive import Derived
 from pipeline.core.errors import TransientError
-from pipeline.core.names import SiteName
+from pipeline.core.names import MAX_TIME_MS, SiteName
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import FIRST_PREVIOUS, Opened, Packet, open_packet, parse_packet
 from pipeline.core.proven import Proven
-from pipeline.core.receipt import SiteHeadDocument
+from pipeline.core.receipt import MAX_OFFERS, SiteHeadDocument
 from pipeline.core.record import decode_record
 from pipeline.core.replica import parse_entry
-from pipeline.core.sealing import Suite
+from pipeline.core.sealing import SealingKey, Suite
+from pipeline.core.state import Offer
 from pipeline.ports import Outgoing
-from pipeline.services.site_agent import SiteParts, Source, Spool
+from pipeline.services.site_agent import SiteParts, SiteStanding, Source, Spool
 from tests.support.chain import Chain
 from tests.support.tree import MemoryTree
-from tests.support.world import NOW_MS, TestSite
+from tests.support.world import NOW_MS, TestSite, control_value
 
 TOPIC = "kpi.packets.v1"
 
@@ -41,6 +45,12 @@ TOPIC = "kpi.packets.v1"
 def terms_of(site: TestSite) -> Terms:
     """Return the terms of a test site."""
     return Terms(site.chain, site.name, "module-1", site.suite, (site.platform_key.public,))
+
+
+def entitled(site: TestSite) -> Entitlement:
+    """Return what the registrar's answer lets a test site do."""
+    offer = Offer(1, site.platform_key.public, MAX_TIME_MS)
+    return Entitlement(site.signer.public.fingerprint, (site.suite,), ("LOCAL:TRAFFIC_SPEED",), (), (offer,))
 
 
 class FixedClock:
@@ -108,6 +118,7 @@ class SiteLedger:
         self.chain = chain or Chain()
         self.sites = {site.name: site for site in sites}
         self.chain.enrol(*sites)
+        self.keys: list[SealingKey] = []  # of the platform, beside those that the sites began with
         self.outcomes: list[Outcome] = []
         self.admitted: list[int] = []
         self.sent: list[bytes] = []
@@ -136,7 +147,7 @@ class SiteLedger:
         outcome = Outcome.ADMITTED if before != after else Outcome.DUPLICATE
         self.outcomes.append(outcome)
         if outcome is Outcome.ADMITTED:
-            self.admitted.extend(opened_numbers(packet, self.sites[packet.site]))
+            self.admitted.extend(opened_numbers(packet, self.sites[packet.site], self.keys))
         return outcome
 
     def close_block(self) -> None:
@@ -146,15 +157,15 @@ class SiteLedger:
     async def close(self) -> None:
         """Nothing to close."""
 
-    async def head(self, site: SiteName, *, with_packet: bool = False) -> bytes:
+    async def head(self, site: SiteName, *, with_packet: bool = False, since: int = 0) -> bytes:
         """Return the head document over all committed blocks."""
         if self.api_away:
             raise TransientError("the API is away", code="head_api")
         if self.commits_when_asked:
             self.close_block()
-        return self.document(site, len(self.chain.blocks), with_packet=with_packet)
+        return self.document(site, len(self.chain.blocks), with_packet=with_packet, since=since)
 
-    def document(self, site: SiteName, height: int, *, with_packet: bool = False) -> bytes:
+    def document(self, site: SiteName, height: int, *, with_packet: bool = False, since: int = 0) -> bytes:
         """Return the head document of a site as it was at ``height``."""
         blocks = self.chain.blocks[:height]
         tree = MemoryTree([leaf for derived in blocks for leaf in derived.block.leaf_hashes])
@@ -177,11 +188,36 @@ class SiteLedger:
             head=head,
             header=block.header_bytes,
             header_path=tuple(tree.inclusion(block.header.first_index + len(block.entries))),
-            key_offers=(),
+            key_offers=self._records(site, blocks, tree, (KeyOffer,), since),
             tree_size=len(tree.leaves),
             certificate=self.chain.world.certificate(blocks[-1].checkpoint),
+            records=self._records(site, blocks, tree, (Enrol, Amend, Suspend, Resume, Revoke), since),
         )
         return json.dumps(document.as_json()).encode()
+
+    def _records(
+        self,
+        site: SiteName,
+        blocks: Sequence[Derived],
+        tree: MemoryTree,
+        kinds: tuple[type[SiteBody], ...],
+        since: int,
+    ) -> tuple[Proven, ...]:
+        """Return the registrar's records of these kinds about a site, from a leaf on."""
+        found = []
+        for derived in blocks:
+            for entry, item in enumerate(derived.block.entries):
+                parsed = parse_entry(item)
+                index = derived.block.header.first_index + entry
+                body = parsed.body if isinstance(parsed, Control) else None
+                if isinstance(body, kinds) and body.site == site and index >= since:
+                    path = tuple(tree.inclusion(index))
+                    found.append(Proven(item.kind, item.payload, index, item.offset, item.time_ms, path))
+        return tuple(found[-MAX_OFFERS:])
+
+    def control(self, *bodies: Body) -> None:
+        """Bring records of the registrar into the ledger, in a block of their own."""
+        self.chain.block(*(control_value(self.chain.world.control(body)) for body in bodies))
 
     def _last_of(self, site: SiteName, height: int) -> tuple[int, int]:
         for derived in reversed(self.chain.blocks[:height]):
@@ -200,7 +236,7 @@ class SiteLedger:
             for entry in derived.block.entries:
                 packet = parse_entry(entry)
                 if isinstance(packet, Packet) and packet.site == site.name:
-                    numbers.extend(opened_numbers(packet, site))
+                    numbers.extend(opened_numbers(packet, site, self.keys))
         return numbers
 
 
@@ -208,10 +244,12 @@ def parts_of(
     site: TestSite, ledger: SiteLedger, spool: Spool, source: Source, log: SilentLog | None = None
 ) -> SiteParts:
     """Return the parts of an agent for a test site."""
+    terms, genesis = terms_of(site), ledger.chain.world.genesis
     return SiteParts(
-        genesis=ledger.chain.world.genesis,
-        terms=terms_of(site),
+        genesis=genesis,
+        terms=terms,
         signer=site.signer,
+        standing=SiteStanding(genesis, terms, entitled(site), (site.signer,), spool),
         source=source,
         spool=spool,
         producer=ledger,
@@ -223,9 +261,10 @@ def parts_of(
     )
 
 
-def opened_numbers(packet: Packet, site: TestSite) -> list[int]:
-    """Return the numbers inside a packet; fails where it does not open."""
-    opened = open_packet(packet, site.platform_key)
+def opened_numbers(packet: Packet, site: TestSite, others: Sequence[SealingKey] = ()) -> list[int]:
+    """Return the numbers inside a packet; fails where no key opens it."""
+    key = next(k for k in (site.platform_key, *others) if packet.is_sealed_to(k.public.fingerprint))
+    opened = open_packet(packet, key)
     assert isinstance(opened, Opened), opened
     numbers = []
     for data in opened.records:

@@ -67,10 +67,10 @@ class FileLog:
         self.append([record.value or b"" for record in batch])
         await asyncio.sleep(0)
 
-    async def head(self, site: SiteName, *, with_packet: bool = False) -> bytes:
+    async def head(self, site: SiteName, *, with_packet: bool = False, since: int = 0) -> bytes:
         """Commit what is there and serve the head."""
         self.append([TICK_VALUE])
-        return await self.follow().head(site, with_packet=with_packet)
+        return await self.follow().head(site, with_packet=with_packet, since=since)
 
     async def close(self) -> None:
         """Nothing to close."""

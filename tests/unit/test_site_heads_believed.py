@@ -34,8 +34,8 @@ class ForgedHead:
     def __init__(self, ledger: SiteLedger, **changes: object) -> None:
         self.ledger, self.changes = ledger, changes
 
-    async def head(self, site: SiteName, *, with_packet: bool = False) -> bytes:
-        document = json.loads(await self.ledger.head(site, with_packet=with_packet))
+    async def head(self, site: SiteName, *, with_packet: bool = False, since: int = 0) -> bytes:
+        document = json.loads(await self.ledger.head(site, with_packet=with_packet, since=since))
         return json.dumps(document | self.changes).encode()
 
 
@@ -94,8 +94,8 @@ async def test_a_lagging_api_is_waited_for(bench: Bench) -> None:
     blocks = len(bench.ledger.chain.blocks)
     real, lagging = bench.ledger.document, [True]
 
-    def document(site: SiteName, height: int, *, with_packet: bool = False) -> bytes:
-        return real(site, 1 if lagging[0] else height, with_packet=with_packet)
+    def document(site: SiteName, height: int, *, with_packet: bool = False, since: int = 0) -> bytes:
+        return real(site, 1 if lagging[0] else height, with_packet=with_packet, since=since)
 
     bench.ledger.document = document  # type: ignore[method-assign]
     bench.source.numbers = list(range(20))

@@ -13,10 +13,11 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from pipeline.adapters.private_files import create_private, read_private
+from pipeline.adapters.key_files import KeyFiles
 from pipeline.core.errors import ConfigError, IntegrityError
 
 KEY_BYTES = 32
+_USE = "spool"
 _NONCE_BYTES = 12
 _GROUP_BITS = 20
 _GROUP_PREFIX = b"bkdms/spool-key/v1\x00"
@@ -64,8 +65,8 @@ class SpoolCipher:
         return _CELL_PREFIX + kind + b"\x00" + row.to_bytes(8, "big") + self._binding
 
 
-def load_spool_key(path: Path, spool: Path) -> bytes:
-    """Return the 32-byte key in ``path``; make it (mode 0600) for a spool that does not exist yet.
+def load_spool_key(path: Path, spool: Path, files: KeyFiles) -> bytes:
+    """Return the 32-byte key in ``path``; make it, sealed (mode 0600), for a spool that does not exist yet.
 
     Raises:
         ConfigError: the key is missing for an existing spool, lies in the spool's folder, others may
@@ -83,8 +84,8 @@ def load_spool_key(path: Path, spool: Path) -> bytes:
                 f"spool key {path} is missing; put it back, without it the records in {spool} are unreadable",
                 code="spool_key",
             )
-        create_private(path, os.urandom(KEY_BYTES))
-    key = read_private(path, KEY_BYTES + 1)
+        files.save_secret(path, os.urandom(KEY_BYTES), _USE)
+    key = files.secret(path, _USE)
     if len(key) != KEY_BYTES:
         raise ConfigError(
             f"spool key {path} has {len(key)} bytes instead of {KEY_BYTES}; put the right file back",

@@ -11,6 +11,8 @@ from pipeline.core.errors import ConfigError
 
 MADE = "sequence, packet_id, previous, first_record, last_record, oldest_ms, live"
 
+STANDING = "SELECT leaf_index, raw FROM standing ORDER BY leaf_index"
+
 
 def made_of(row: tuple[Any, ...]) -> Made:
     """Return the packet that the columns ``MADE`` describe."""
@@ -38,6 +40,16 @@ def stored_receipt(database: sqlite3.Connection) -> StoredReceipt | None:
         "SELECT sequence, packet_id, height, tree_size, root, last_record, verified_ms, packet, document FROM receipt"
     ).fetchone()
     return None if row is None else StoredReceipt(VerifiedHead(*row[:5]), *row[5:])
+
+
+def read_standing(path: Path) -> list[tuple[int, bytes]]:
+    """Return the registrar's records about the site from a spool that an agent may be using; none without a spool."""
+    if not path.exists():
+        return []
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    with spool_errors(path), contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+        made = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'standing'").fetchone()
+        return database.execute(STANDING).fetchall() if made else []
 
 
 def read_receipt(path: Path) -> StoredReceipt | None:

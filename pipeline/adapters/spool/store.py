@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.adapters.spool.cipher import SpoolCipher
-from pipeline.adapters.spool.rows import MADE, made_of, packet_row, receipt_row, stored_receipt
+from pipeline.adapters.spool.rows import MADE, STANDING, made_of, packet_row, receipt_row, stored_receipt
 from pipeline.adapters.spool.schema import FORMAT, SpoolLock, connect, spool_errors
 from pipeline.core.delivery import (
     Backlog,
@@ -200,6 +200,17 @@ class SqliteSpool:
                 "INSERT OR REPLACE INTO receipt VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)", receipt_row(receipt)
             )
             self._database.execute("UPDATE state SET sequence = max(sequence, ?)", (receipt.head.sequence,))
+
+    def standing(self) -> list[tuple[int, bytes]]:
+        """Return the registrar's records about the site that are kept: leaf index and encoded record, in order."""
+        with self._reading():
+            return self._database.execute(STANDING).fetchall()
+
+    def keep_standing(self, records: Sequence[tuple[int, bytes]]) -> None:
+        """Keep these records about the site, in place of those kept before."""
+        with self._transaction():
+            self._database.execute("DELETE FROM standing")
+            self._database.executemany("INSERT INTO standing VALUES (?, ?)", records)
 
     def depth(self) -> Depth:
         """Return how much is not yet confirmed."""

@@ -91,9 +91,7 @@ class ViewSnapshot:
 
     def _records(self, key: str) -> tuple[EntryInfo, ...]:
         """Return the last grant of rights to a site and the last change of its standing, oldest first."""
-        found = {
-            item.leaf_index: item for kinds in _CHANGES for item in self._controls(key, kinds, 1)
-        }
+        found = {item.leaf_index: item for kinds in _CHANGES for item in self._controls(key, kinds, 1)}
         return tuple(found[index] for index in sorted(found))
 
     def _controls(self, key: str, actions: tuple[Action, ...], limit: int) -> tuple[EntryInfo, ...]:

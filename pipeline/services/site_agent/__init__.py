@@ -9,16 +9,23 @@ from pipeline.services.site_agent.collect import Collecting
 from pipeline.services.site_agent.confirm import check_receipt
 from pipeline.services.site_agent.needs import HeadSource, SiteParts, Source, Spool
 from pipeline.services.site_agent.retry import Retry
+from pipeline.services.site_agent.standing import Sealing, SiteStanding, stored_records
+from pipeline.services.site_agent.watch import HOLD_WORDS, Notice
 
 __all__ = [
+    "HOLD_WORDS",
     "Collecting",
     "HeadSource",
+    "Notice",
     "Pace",
     "Retry",
+    "Sealing",
     "SiteAgent",
     "SiteParts",
+    "SiteStanding",
     "SiteStatus",
     "Source",
     "Spool",
     "check_receipt",
+    "stored_records",
 ]

@@ -19,18 +19,22 @@ from pipeline.services.site_agent.confirm import Confirmer
 from pipeline.services.site_agent.needs import SiteParts
 from pipeline.services.site_agent.retry import Link, Retry, settled, wait_for_wake
 from pipeline.services.site_agent.send import Sender
+from pipeline.services.site_agent.watch import HOLD_WORDS, AgreementWatch, Notice
 from pipeline.telemetry import site_metrics
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
     """How fast and how patient: asking for the head every ``head_poll_s`` seconds while packets are out,
-    at most ``window`` packets out, resending by ``patience``."""
+    at most ``window`` packets out, resending by ``patience``; without packets out, every ``registry_poll_s`` seconds,
+    which is also how often all records about the site are asked for again."""
 
     batching: Batching = field(default_factory=Batching)
     collecting: Collecting = field(default_factory=Collecting)
     patience: Patience = field(default_factory=Patience)
+    notice: Notice = field(default_factory=Notice)
     head_poll_s: float = 2.0
+    registry_poll_s: float = 60.0
     window: int = 256
 
 
@@ -63,6 +67,7 @@ class SiteAgent:
         self._collector = Collector(parts, pace.collecting)
         self._sender = Sender(parts, pace.batching, pace.window)
         self._confirmer = Confirmer(parts)
+        self._watch = AgreementWatch(parts, pace.notice)
         self._source_link = Link("source", retry, log)
         self._kafka_link = Link("kafka", retry, log)
         self._api_link = Link("head_api", retry, log)
@@ -70,6 +75,7 @@ class SiteAgent:
         self._exhausted = self._paused = self._behind = False
         self._waiting_since: float | None = None
         self._resends = 0
+        self._next_look = 0.0
 
     async def run(self, *, until_committed: bool = False) -> SiteStatus:
         """Run until cancelled, or until the source is exhausted and everything is verified as committed.
@@ -113,13 +119,29 @@ class SiteAgent:
         depth = await settled(self._spool.depth)
         totals = await settled(self._spool.totals)
         links = {"source": self._source_link, "kafka": self._kafka_link, "api": self._api_link}
-        return SiteStatus(totals, depth, tuple(name for name, link in links.items() if link.is_down))
+        waiting = [name for name, link in links.items() if link.is_down]
+        if self._watch.hold is not None:
+            waiting.append(HOLD_WORDS[self._watch.hold])
+        return SiteStatus(totals, depth, tuple(waiting))
 
     async def _look_before_sending(self) -> None:
-        """Spare the validators packets that were committed while this agent was not running."""
-        if (await settled(self._spool.depth)).packets:
+        """Spare the validators packets that were committed while this agent was not running, and learn new keys."""
+        await settled(self._watch.look)
+        if self._watch.hold is not None or (await settled(self._spool.depth)).packets:
             with contextlib.suppress(TransientError):
-                self._note_verdict(await self._confirmer.step())
+                await self._ask(anew=True)
+
+    async def _ask(self, *, anew: bool) -> Verdict:
+        """Ask for the head and act on it; what it says of the site's rights may let sealing go on."""
+        verdict = await self._confirmer.step(anew=anew)
+        if anew:
+            self._next_look = asyncio.get_running_loop().time() + self._pace.registry_poll_s
+        was_held = self._watch.hold
+        await settled(self._watch.look)
+        if was_held is not None and self._watch.hold is None:
+            self._to_send.set()
+        self._note_verdict(verdict)
+        return verdict
 
     async def _collect(self, final: bool) -> None:
         while True:
@@ -155,6 +177,9 @@ class SiteAgent:
             if sent.packets:
                 self._kafka_link.works()
                 self._sent.set()
+            if sent.hold is not None:
+                await settled(self._watch.look)
+                self._sent.set()
             delay = None if sent.next_due_ms is None else sent.next_due_ms / 1000
             await wait_for_wake(self._to_send, delay)
 
@@ -166,16 +191,16 @@ class SiteAgent:
                 self._show(depth)
                 if until_committed and self._exhausted and depth.records == 0:
                     return
-                if depth.packets == 0:
+                is_due = asyncio.get_running_loop().time() >= self._next_look
+                if depth.packets == 0 and self._watch.hold is None and not is_due:
                     self._waiting_since = None
                     await wait_for_wake(self._sent, self._pace.head_poll_s)
                     continue
-                verdict = await self._confirmer.step()
+                verdict = await self._ask(anew=is_due or self._watch.hold is not None)
             except TransientError as error:
                 delay = self._failed(self._api_link, error)
             else:
                 self._api_link.works()
-                self._note_verdict(verdict)
                 if isinstance(verdict, Confirms):
                     continue
             await asyncio.sleep(delay)

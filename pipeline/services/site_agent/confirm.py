@@ -27,15 +27,16 @@ class Confirmer:
     def __init__(self, parts: SiteParts) -> None:
         self._genesis, self._terms, self._spool = parts.genesis, parts.terms, parts.spool
         self._heads, self._clock, self._label = parts.heads, parts.clock, parts.label
+        self._standing = parts.standing
 
-    async def step(self) -> Verdict:
-        """Ask once and act on the answer.
+    async def step(self, *, anew: bool = False) -> Verdict:
+        """Ask once and act on the answer; ``anew`` asks for all records about the site again, not for later ones alone.
 
         Raises:
             TransientError: nobody answers, or the answer proves nothing (code ``head_unproven``).
             IntegrityError: the verified head contradicts this spool.
         """
-        document = await self._document()
+        document = await self._document(0 if anew else self._standing.seen)
         verdict = await settled(lambda: self._apply(document))
         site_metrics.HEADS.labels(self._label, type(verdict).__name__.lower()).inc()
         return verdict
@@ -46,15 +47,16 @@ class Confirmer:
         Raises:
             TransientError: nobody answers, or the answer proves nothing.
         """
-        document = await self._document()
+        document = await self._document(0)
         await settled(lambda: self._adopt(document))
 
     def check_stored(self) -> None:
-        """Verify the receipt on disk again, at start.
+        """Verify the receipt on disk again, at start, and take up what was learned of the site's rights.
 
         Raises:
-            IntegrityError: code ``receipt``: it proves nothing.
+            IntegrityError: code ``receipt``: it proves nothing; ``standing``: the rights are no registrar's.
         """
+        self._standing.load()
         receipt = self._spool.receipt()
         if receipt is None:
             return
@@ -66,11 +68,11 @@ class Confirmer:
                 code="receipt",
             )
 
-    async def _document(self) -> bytes:
-        document = await self._heads.head(self._terms.site)
+    async def _document(self, since: int) -> bytes:
+        document = await self._heads.head(self._terms.site, since=since)
         # A packet that this spool does not hold must come with its bytes, or nothing about it can be proven.
         if await settled(lambda: self._is_strange(document)):
-            document = await self._heads.head(self._terms.site, with_packet=True)
+            document = await self._heads.head(self._terms.site, with_packet=True, since=since)
         return document
 
     def _is_strange(self, document: bytes) -> bool:
@@ -80,7 +82,7 @@ class Confirmer:
         return self._spool.packet(parsed.packet_id) is None
 
     def _verified(self, document: bytes) -> tuple[VerifiedHead, bytes]:
-        """Return what a document proves of this site, and the packet that it speaks of."""
+        """Return what a document proves of this site, and the packet that it speaks of; learn its records."""
         parsed = parse_site_head(document)
         if isinstance(parsed, ReceiptProblem):
             raise _unproven(parsed)
@@ -90,6 +92,7 @@ class Confirmer:
             raise _unproven(found)
         if found.site != self._terms.site:
             raise TransientError(f"asked for {self._terms.site}, got {found.site}", code="head_unproven")
+        self._standing.learn(found)
         return verified_head(found), packet or parsed.head.payload or b""
 
     def _apply(self, document: bytes) -> Verdict:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.core.batching import Terms
 from pipeline.core.delivery import (
@@ -22,6 +22,9 @@ from pipeline.core.names import SiteName
 from pipeline.core.record import UnifiedRecord
 from pipeline.core.signing import Signer
 from pipeline.ports import Clock, Producer
+
+if TYPE_CHECKING:
+    from pipeline.services.site_agent.standing import SiteStanding
 
 
 class SourceRecord(Protocol):
@@ -132,12 +135,20 @@ class Spool(Protocol):
     def adopt(self, receipt: StoredReceipt) -> None:
         """Go on from a head that this spool did not make."""
 
+    def standing(self) -> list[tuple[int, bytes]]:
+        """Return the registrar's records about the site that are kept: leaf index and encoded record."""
+
+    def keep_standing(self, records: Sequence[tuple[int, bytes]]) -> None:
+        """Keep these records about the site, in place of those kept before."""
+
 
 class HeadSource(Protocol):
     """Where the site asks for its head."""
 
-    async def head(self, site: SiteName, *, with_packet: bool = False) -> bytes:
+    async def head(self, site: SiteName, *, with_packet: bool = False, since: int = 0) -> bytes:
         """Return the site head document as served, unverified; on demand with the packet's bytes in it.
+
+        ``since`` leaves out the registrar's records below that leaf.
 
         Raises:
             TransientError: nobody answers, or not with a head.
@@ -158,12 +169,14 @@ class Log(Protocol):
 class SiteParts:
     """All that an agent works with. ``random`` gives that many fresh random bytes; ``topic`` takes packets.
 
-    Agents of one process may share ``producer`` and ``heads``; each needs its own spool.
+    ``terms`` and ``signer`` are those of the registrar's answer, ``standing`` follows the ledger from there. Agents of
+    one process may share ``producer`` and ``heads``; each needs its own spool.
     """
 
     genesis: Genesis
     terms: Terms
     signer: Signer
+    standing: "SiteStanding"
     source: Source
     spool: Spool
     producer: Producer

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.core import avro
 from pipeline.core.admission import PACKET_SCHEMA
+from pipeline.core.agreement import Hold
 from pipeline.core.batching import Batching, due_in_ms, fitting
 from pipeline.core.delivery import Made, StoredPacket
 from pipeline.core.packet import SEED_BYTES, PacketDraft, packet_id, seal_packet
@@ -15,6 +16,7 @@ from pipeline.core.sealing import CONTENT_KEY_BYTES
 from pipeline.ports import Outgoing
 from pipeline.services.site_agent.needs import SiteParts
 from pipeline.services.site_agent.retry import settled
+from pipeline.services.site_agent.standing import Sealing
 from pipeline.telemetry import site_metrics
 
 _SEND_PACKETS = 16
@@ -23,17 +25,21 @@ _SEND_PACKETS = 16
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What one step of sending did: packets sent; milliseconds until the next is due, None for none waiting."""
+    """What one step of sending did: packets sent; milliseconds until the next is due, None for none waiting.
+
+    ``hold`` says why nothing new is sealed.
+    """
 
     packets: int
     next_due_ms: int | None
+    hold: Hold | None = None
 
 
 class Sender:
     """Seals and sends for one site."""
 
     def __init__(self, parts: SiteParts, batching: Batching, window: int) -> None:
-        self._parts, self._terms, self._spool = parts, parts.terms, parts.spool
+        self._parts, self._standing, self._spool = parts, parts.standing, parts.spool
         self._batching, self._window, self._label = batching, window, parts.label
         self._key = str(parts.terms.site).encode()
         self._sent_through = 0
@@ -51,11 +57,12 @@ class Sender:
         """
         packets = await settled(lambda: self._spool.live_packets(self._sent_through, _SEND_PACKETS))
         due: int | None = 0
+        hold: Hold | None = None
         if not packets:
-            packets, due = await settled(lambda: self._seal(drain=drain))
+            packets, due, hold = await settled(lambda: self._seal(drain=drain))
         if packets:
             await self._send(packets)
-        return Sent(len(packets), due)
+        return Sent(len(packets), due, hold)
 
     async def _send(self, packets: list[StoredPacket]) -> None:
         values = [avro.frame(PACKET_SCHEMA, packet.raw) for packet in packets]
@@ -66,37 +73,42 @@ class Sender:
         site_metrics.SENT.labels(self._label).inc(len(packets) - again)
         site_metrics.RESENT.labels(self._label).inc(again)
 
-    def _seal(self, *, drain: bool) -> tuple[list[StoredPacket], int | None]:
+    def _seal(self, *, drain: bool) -> tuple[list[StoredPacket], int | None, Hold | None]:
         room = min(_SEND_PACKETS, self._window - self._spool.depth().packets)
         packets: list[StoredPacket] = []
         while len(packets) < room:
             backlog = self._spool.backlog(self._batching.max_records)
             due = due_in_ms(backlog, self._batching, self._parts.clock.now_ms(), drain=drain)
             if due != 0:
-                return packets, due
-            packets.append(self._seal_next())
-        return packets, 0 if packets else None
+                return packets, due, None
+            # Asked for every packet: a key may end, or another be offered, between two of them.
+            sealing = self._standing.agree(self._parts.clock.now_ms())
+            if isinstance(sealing, Hold):
+                return packets, None, sealing
+            packets.append(self._seal_next(sealing))
+        return packets, 0 if packets else None, None
 
-    def _seal_next(self) -> StoredPacket:
+    def _seal_next(self, sealing: Sealing) -> StoredPacket:
+        terms = sealing.terms
         records = self._spool.waiting(self._batching.max_records)
         tip = self._spool.tip()
         sequence = tip.sequence + 1
-        records = records[: fitting(self._terms, self._batching, sequence, records)]
+        records = records[: fitting(terms, self._batching, sequence, records)]
         draft = PacketDraft(
-            chain=self._terms.chain,
-            site=self._terms.site,
-            module_id=self._terms.module_id,
+            chain=terms.chain,
+            site=terms.site,
+            module_id=terms.module_id,
             sequence=sequence,
             previous=tip.previous,
             collected_from=min(record.time_ms for record in records),
             collected_to=max(record.time_ms for record in records),
-            suite=self._terms.suite,
+            suite=terms.suite,
         )
         raw = seal_packet(
             draft,
             [record.data for record in records],
-            self._terms.readers,
-            self._parts.signer,
+            terms.readers,
+            sealing.signer,
             seed=self._parts.random(SEED_BYTES),
             content_key=self._parts.random(CONTENT_KEY_BYTES),
         )
