@@ -22,6 +22,7 @@ from pipeline.apps.api_errors import BAD_REQUEST, NOT_FOUND, ApiError, refuse_ot
 from pipeline.apps.assessment_routes import AssessmentPages, assessment_router
 from pipeline.apps.schema_routes import RegistryError, schema_router
 from pipeline.apps.tile_routes import tile_router
+from pipeline.apps.upkeep import Upkeep
 from pipeline.core.errors import BkdmsError, ConflictError, IntegrityError, TransientError
 from pipeline.core.followed import BlockInfo
 from pipeline.core.genesis import Genesis
@@ -30,6 +31,7 @@ from pipeline.core.receipt import SiteHeadDocument
 from pipeline.core.replica import BlockReason
 from pipeline.core.topics import Topics
 from pipeline.services.block_source import BlockSource
+from pipeline.services.ending import end
 from pipeline.services.follower import Follower, Skipped, in_thread, run_steps
 from pipeline.services.site_heads import LedgerView, site_head
 from pipeline.services.trace import TraceProblem, trace_in_ledger
@@ -60,6 +62,7 @@ class ApiParts:
     assessments: AssessmentPages | None = None
     halted: IntegrityError | None = None
     is_ready: bool = False
+    upkeep: Upkeep | None = None
 
 
 def alarm(skipped: Skipped) -> None:
@@ -76,7 +79,10 @@ def create_api(parts: ApiParts) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
         following = asyncio.create_task(_follow(parts, stop))
+        upkeep = asyncio.create_task(parts.upkeep.run()) if parts.upkeep is not None else None
         yield
+        if upkeep is not None:
+            await end({upkeep})
         stop.set()
         await following
         await parts.follower.close()
@@ -221,7 +227,7 @@ def _health_router(parts: ApiParts) -> APIRouter:
     @router.get("/health/ready")
     async def ready() -> JSONResponse:
         """Whether the view follows the chain."""
-        is_ready = parts.is_ready and parts.halted is None
+        is_ready = _is_ready(parts)
         body: dict[str, Any] = {"ready": is_ready, "height": parts.follower.height}
         if parts.halted is not None:
             body |= {"halted": parts.halted.code, "message": str(parts.halted)}
@@ -230,10 +236,14 @@ def _health_router(parts: ApiParts) -> APIRouter:
     @router.get("/metrics")
     async def prometheus() -> Response:
         """Metrics for Prometheus."""
-        WORKER_READY.set(parts.is_ready and parts.halted is None)
+        WORKER_READY.set(_is_ready(parts))
         return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+def _is_ready(parts: ApiParts) -> bool:
+    return parts.is_ready and parts.halted is None and (parts.upkeep is None or parts.upkeep.is_good)
 
 
 def _answer_errors(app: FastAPI) -> None:

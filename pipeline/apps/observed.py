@@ -13,10 +13,14 @@ from urllib.parse import parse_qs, urlsplit
 import prometheus_client
 from cryptography import x509
 
-from pipeline.config import Settings
+from pipeline.config import Settings, required
+from pipeline.config.transport import demand_tls, insecure_settings
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import RULES_VERSION
 from pipeline.telemetry import logs, metrics, spans
+from pipeline.telemetry.logs import logger
+
+_log = logger(__name__)
 
 PROGRAMS: Final = ("node", "validator", "platform", "assess", "export", "api", "site", "parquet")
 """The kinds of programs; the same words are ``job`` in Prometheus."""
@@ -38,11 +42,12 @@ def begin(program: str, settings: Settings, log_level: str) -> None:
 def observe(program: str, settings: Settings) -> None:
     """Show which program of which release this is, how full its disks are and when its certificates run out.
 
-    ``program`` is one of ``PROGRAMS``. Certificates are read once, as the programs themselves read them: a renewed
-    one counts after a restart. What can't be read is left out here; whoever needs it says so.
+    ``program`` is one of ``PROGRAMS``. What can't be read is left out here; whoever needs it says so. A
+    setting that switches a protection off is a warning in the log (``insecure_setting``).
 
     Raises:
-        ConfigError: traces are wanted and can't be sent (code ``traces_endpoint``).
+        ConfigError: traces are wanted and can't be sent (code ``traces_endpoint``), or not protected
+            (``config.insecure``).
     """
     # Each counter and histogram would come with a second series that tells when it was made.
     prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -50,24 +55,41 @@ def observe(program: str, settings: Settings) -> None:
     for name, folder in _folders(program, settings):
         metrics.DISK_FREE.labels(name).set_function(partial(free_bytes, folder))
         metrics.DISK_SIZE.labels(name).set_function(partial(size_bytes, folder))
+    show_certificates(settings)
+    _warn(settings)
+    if settings.traces.endpoint is not None:
+        _trace(program, settings)
+
+
+def show_certificates(settings: Settings) -> None:
+    """Show when each certificate that the settings name runs out; after a renewal, show it again."""
     for use, file in _certificates(settings):
         expiry = certificate_expiry(file)
         if expiry is not None:
             metrics.CERTIFICATE_EXPIRY.labels(use).set(expiry.timestamp())
-    if settings.traces.endpoint is not None:
-        _trace(program, settings.traces.endpoint, settings.traces.ratio)
 
 
-def _trace(program: str, endpoint: str, ratio: float) -> None:
+def _warn(settings: Settings) -> None:
+    """Say at every start which protection a setting has switched off."""
+    for name in insecure_settings(settings):
+        metrics.INSECURE_SETTINGS.labels(name).set(1)
+        _log.warning("insecure_setting", setting=name)
+
+
+def _trace(program: str, settings: Settings) -> None:
     try:
         from pipeline.adapters.otlp import OtlpSink  # noqa: PLC0415  an extra that few install
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"setting traces.endpoint needs {error.name}: pip install 'bkdms[traces]'", code="traces_endpoint"
         ) from None
+    endpoint = required(settings.traces.endpoint, "traces.endpoint")
+    demand_tls(
+        endpoint, settings.transport.insecure_traces, "transport.insecure_traces", "setting traces.endpoint:"
+    )
     sink = OtlpSink(endpoint, f"bkdms-{program}", version("bkdms"))
     atexit.register(sink.close)
-    spans.send_to(sink, ratio)
+    spans.send_to(sink, settings.traces.ratio)
 
 
 def free_bytes(folder: Path) -> float:

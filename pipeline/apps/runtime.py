@@ -24,6 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.tls import client_context
 from pipeline.apps.listening import Listener, ListeningBoot, add_agent, listening_settings
+from pipeline.apps.upkeep import Upkeep
 from pipeline.core.errors import BkdmsError, ConfigError, ConflictError, TransientError
 from pipeline.services.ending import end
 from pipeline.telemetry import metrics
@@ -47,8 +48,8 @@ _MODE_LOGGER = logging.getLogger("mode.bkdms")
 class WorkerOptions:
     """How a worker is run: ``metrics_port`` None serves no metrics and no health pages.
 
-    ``data_dir`` is the worker's own folder; ``connection`` is for Faust's own Kafka client, which only a worker
-    with a ``listener`` starts.
+    ``data_dir`` is the worker's own folder; ``upkeep`` goes on beside the work; ``connection`` is for Faust's own
+    Kafka client, which only a worker with a ``listener`` starts.
     """
 
     name: str
@@ -56,6 +57,7 @@ class WorkerOptions:
     metrics_port: int | None
     connection: KafkaConnection
     data_dir: Path
+    upkeep: Upkeep
     listener: Listener | None = None
 
 
@@ -227,11 +229,15 @@ def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptio
         await app.add_runtime_dependency(running[0])
         _log.info("worker_started", worker=options.name, metrics_port=options.metrics_port)
 
+    async def keep_up() -> None:
+        await options.upkeep.run()
+
     app.task(start_service)
+    app.task(keep_up)
     if options.listener is not None:
         add_agent(app, options.listener)
     if options.metrics_port is not None:
-        _add_pages(app, running)
+        _add_pages(app, running, options.upkeep)
     worker = _Worker(app)
     with contextlib.suppress(SystemExit):
         worker.execute_from_commandline()
@@ -268,10 +274,10 @@ def _application(options: WorkerOptions) -> faust.App:
     )
 
 
-def _add_pages(app: faust.App, running: list[mode.Service]) -> None:
+def _add_pages(app: faust.App, running: list[mode.Service], upkeep: Upkeep) -> None:
     @app.page("/metrics", name="metrics")
     async def metrics_page(view: web.View, _request: web.Request) -> web.Response:
-        metrics.WORKER_READY.set(_is_ready(running))
+        metrics.WORKER_READY.set(_is_ready(running) and upkeep.is_good)
         return view.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @app.page("/health/live", name="live")
@@ -281,7 +287,7 @@ def _add_pages(app: faust.App, running: list[mode.Service]) -> None:
 
     @app.page("/health/ready", name="ready")
     async def ready(view: web.View, _request: web.Request) -> web.Response:
-        is_ready = _is_ready(running)
+        is_ready = _is_ready(running) and upkeep.is_good
         return view.json({"ready": is_ready}, status=200 if is_ready else 503)
 
 

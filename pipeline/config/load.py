@@ -12,6 +12,7 @@ from pydantic_settings import SettingsError
 
 from pipeline.config.naming import ENV_DELIMITER, ENV_PREFIX, required, toml_place, variable
 from pipeline.config.settings import Settings, default_data_dir
+from pipeline.config.transport import demand_protected
 from pipeline.core.errors import ConfigError
 
 __all__ = ["FILE_NAME", "load_settings", "required"]
@@ -31,13 +32,14 @@ def load_settings(config: Path | None = None) -> Settings:
     folder is read if it is there. Relative paths in the file start at the file's folder.
 
     Raises:
-        ConfigError: a file is missing or wrong, or a setting is; code ``config.setting``.
+        ConfigError: a file is missing or wrong, or a setting is (code ``config.setting``); or one leaves a peer
+            unchecked or a page open and no setting accepts that (code ``config.insecure``).
     """
     _refuse_unknown_variables()
     file = _find(config)
     values = {} if file is None else _read(file)
     try:
-        return Settings(**values)
+        settings = Settings(**values)
     except ValidationError as error:
         shown = [_explain(problem) for problem in error.errors()[:_SHOWN_PROBLEMS]]
         raise ConfigError("\n".join(shown), code="config.setting") from None
@@ -47,6 +49,13 @@ def load_settings(config: Path | None = None) -> Settings:
             f"such as {variable('kafka.bootstrap')}",
             code="config.setting",
         ) from None
+    demand_protected(
+        settings.transport,
+        store_url=settings.store.url,
+        api_url=settings.api.url,
+        metrics_host=None if settings.worker.metrics_port is None else settings.worker.metrics_host,
+    )
+    return settings
 
 
 def _find(config: Path | None) -> Path | None:

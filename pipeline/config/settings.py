@@ -24,6 +24,7 @@ from pipeline.config.sections import (
     TracesSettings,
     WorkerSettings,
 )
+from pipeline.config.transport import TransportSettings
 from pipeline.core.topics import Topics
 
 
@@ -56,6 +57,7 @@ class Settings(BaseSettings):
     registrar: RegistrarSettings
     traces: TracesSettings
     worker: WorkerSettings
+    transport: TransportSettings
 
     @classmethod
     def settings_customise_sources(
@@ -84,6 +86,7 @@ class Settings(BaseSettings):
             "assess": {},
             "parquet": {},
             "traces": {},
+            "transport": {},
             "store": {"url": f"sqlite:///{data_dir / 'platform' / 'store.sqlite'}"},
             "platform": {"keys_dir": data_dir / "platform" / "keys"},
             "export": {"key": data_dir / "chain" / "keys" / "log.json"},

@@ -21,8 +21,20 @@ DISK_FREE = Gauge(
 DISK_SIZE = Gauge("bkdms_disk_size_bytes", "Size of the file system of a folder", ["folder"])
 CERTIFICATE_EXPIRY = Gauge(
     "bkdms_certificate_expiry_timestamp_seconds",
-    "When a certificate that was loaded at the start runs out, in seconds since 1970",
+    "When a certificate that is in use runs out, in seconds since 1970",
     ["use"],
+)
+CERTIFICATE_RELOADS = Counter(
+    "bkdms_certificate_reloads",
+    "Times that renewed certificate files were found, and whether they were taken",
+    ["outcome"],
+)
+UNEXPECTED_SOCKETS = Gauge(
+    "bkdms_unexpected_sockets",
+    "Addresses that the program listens on and that the table of access does not give it",
+)
+INSECURE_SETTINGS = Gauge(
+    "bkdms_insecure_settings", "1 for each setting that says insecure and is on", ["setting"]
 )
 CONSUMER_LAG = Gauge(
     "bkdms_consumer_lag_records", "End offset minus committed offset", ["topic", "partition"]

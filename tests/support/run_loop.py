@@ -7,6 +7,8 @@ from pathlib import Path
 from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
+from pipeline.apps.upkeep import upkeep_of
+from pipeline.config import Settings
 from pipeline.core.errors import ConfigError, IntegrityError, TransientError
 from pipeline.telemetry import logs
 
@@ -53,9 +55,15 @@ class NotingLoop:
 def main() -> int:
     mode, port, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     logs.configure("info")
-    tls = TlsFiles(folder / "tls/ca.pem", folder / "w/certificate.pem", folder / "w/key.pem")
+    tls = TlsFiles(folder / "w/ca.pem", folder / "w/certificate.pem", folder / "w/key.pem")
+    settings = Settings.model_validate({"worker": {"metrics_port": port or None}})
     options = WorkerOptions(
-        "w", "127.0.0.1", port or None, KafkaConnection("127.0.0.1:1", tls, "w"), folder / "data"
+        "w",
+        "127.0.0.1",
+        port or None,
+        KafkaConnection("127.0.0.1:1", tls, "w"),
+        folder / "data",
+        upkeep_of("validator", settings),
     )
     return run_worker(lambda: LoopService(NotingLoop(mode, folder / "notes")), options)
 

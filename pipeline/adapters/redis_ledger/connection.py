@@ -1,5 +1,9 @@
-"""How to reach Redis: mutual TLS over TCP, or a Unix socket in a private folder."""
+"""How to reach Redis: mutual TLS over TCP, or a Unix socket in a private folder.
 
+Each connection reads the certificate files anew, so renewed ones need no reload.
+"""
+
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,4 +62,5 @@ class RedisConnection:
             ssl_certfile=str(self.tls.certificate),
             ssl_keyfile=str(self.tls.key),
             ssl_check_hostname=True,
+            ssl_min_version=ssl.TLSVersion.TLSv1_3,
         )

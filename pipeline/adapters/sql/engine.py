@@ -19,6 +19,9 @@ _POSTGRESQL: Final[Mapping[str, Any]] = {
     # A server that is gone without a word is noticed by this, and not waited for by hours.
     "tcp_user_timeout": 30_000,
     "keepalives_idle": 30,
+    # A URL that allows less is refused where settings are read, unless one says insecure.
+    "ssl_min_protocol_version": "TLSv1.3",
+    "gssencmode": "disable",
 }
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600

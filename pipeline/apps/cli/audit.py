@@ -24,6 +24,7 @@ from pipeline.apps.cli.context import emit_json, say, settings_of
 from pipeline.apps.cli.store_output import tell_store, with_store
 from pipeline.apps.store_check import store_audit
 from pipeline.config import Settings
+from pipeline.config.transport import demand_tls
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
@@ -115,6 +116,9 @@ def _audited(
     if blocks is not None:
         return audit_folder(chain, blocks, options)
     if tiles is not None:
+        if tiles.startswith("http://"):
+            insecure = settings_of(ctx).transport.insecure_tiles
+            demand_tls(tiles, insecure, "transport.insecure_tiles", "the log at")
         with opened_tiles(tiles) as read:
             return audit_tiles(chain, read, tiles, options)
     return asyncio.run(audit_topic(chain, settings_of(ctx), options))

@@ -18,6 +18,7 @@ from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import say, settings_of
 from pipeline.apps.cli.proof import FOUND_WRONG, tell_proof
 from pipeline.config import Settings
+from pipeline.config.transport import demand_tls
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.disclosure import Disclosed, disclose
 from pipeline.core.errors import ConfigError
@@ -108,6 +109,7 @@ def _log(settings: Settings, tiles: str | None) -> Iterator[Read]:
             raise ConfigError(f"there is no folder {source}; name one with exported tiles, or a URL")
         yield TileFiles(Path(source)).read
         return
+    demand_tls(source, settings.transport.insecure_tiles, "transport.insecure_tiles", "the log at")
     is_ours = api.url is not None and source.startswith(api.url.rstrip("/") + "/") and api.ca is not None
     client = TileClient(source, client_context(api.tls_files()) if is_ours else None)
     try:

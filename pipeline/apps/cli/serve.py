@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from ipaddress import ip_address
 from typing import Annotated
 
 import typer
@@ -17,13 +16,15 @@ from fastapi import FastAPI
 from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.sql.assess_reader import AssessmentReader
 from pipeline.adapters.sql.view import SqlLedgerView
-from pipeline.adapters.tls import server_context
+from pipeline.adapters.tls import TlsFiles, server_context
 from pipeline.apps.api import ApiParts, alarm, create_api
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.client_identity import IdentifyingProtocol
 from pipeline.apps.observed import begin
+from pipeline.apps.upkeep import upkeep_of
 from pipeline.config import ApiSettings, Settings, required
+from pipeline.config.transport import refuse_unless
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.services.block_source import BlockSource
@@ -54,41 +55,31 @@ def api_parts(settings: Settings) -> ApiParts:
     )
     blocks = BlockSource(KafkaPartitionReader(connection, topics.blocks, genesis.partition))
     assessments = AssessmentReader(settings.store.url)
-    return ApiParts(genesis, topics, view, follower, blocks, settings.export.folder, assessments)
+    upkeep = upkeep_of("api", settings)
+    return ApiParts(
+        genesis, topics, view, follower, blocks, settings.export.folder, assessments, upkeep=upkeep
+    )
 
 
-def server_tls(settings: ApiSettings) -> ssl.SSLContext | None:
-    """Return the TLS context to serve with: clients need a certificate where ``api.ca`` is set; None for plain HTTP.
+def server_tls(settings: ApiSettings, *, insecure: bool = False) -> ssl.SSLContext | None:
+    """Return the TLS context to serve with: clients need a certificate where ``api.ca`` is set.
+
+    None for plain HTTP, which only ``insecure`` allows.
 
     Raises:
-        ConfigError: the files can't be loaded, or plain HTTP would leave this machine.
+        ConfigError: the files can't be loaded (code ``config.tls``), or there are none (``config.insecure``).
     """
     if settings.ca is not None:
         return server_context(settings.tls_files())
     if settings.certificate is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_3
-        try:
-            context.load_cert_chain(settings.certificate, required(settings.key, "api.key"))
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigError(
-                f"cannot load api.certificate and api.key: {error}", code="config.tls"
-            ) from None
-        return context
-    if not _is_loopback(settings.host):
-        raise ConfigError(
-            f"setting api.host: {settings.host} can be reached from outside without TLS; "
-            "set api.certificate, api.key and api.ca, or listen on 127.0.0.1",
-            code="config.tls",
-        )
+        return server_context(TlsFiles(None, settings.certificate, required(settings.key, "api.key")))
+    refuse_unless(
+        insecure,
+        "transport.insecure_api",
+        f"the API would listen on {settings.host} without TLS",
+        "set api.certificate, api.key and api.ca",
+    )
     return None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class _Server(uvicorn.Server):
@@ -153,7 +144,7 @@ def serve(
     """
     settings = settings_of(ctx)
     begin("api", settings, log_level)
-    context = server_tls(settings.api)
+    context = server_tls(settings.api, insecure=settings.transport.insecure_api)
     parts = api_parts(settings)
     try:
         serve_app(create_api(parts), settings.api.host, settings.api.port, context)

@@ -157,6 +157,7 @@ def _with_agent(
 
     from pipeline.apps.observed import observe  # noqa: PLC0415
     from pipeline.apps.site_agent import open_site_agent  # noqa: PLC0415
+    from pipeline.apps.upkeep import upkeep_of  # noqa: PLC0415
     from pipeline.telemetry.metrics import WORKER_READY  # noqa: PLC0415
 
     observe("site", settings)
@@ -166,7 +167,11 @@ def _with_agent(
     async def main() -> "SiteStatus":
         async with open_site_agent(settings) as agent:
             WORKER_READY.set(1)
-            return await work(agent)
+            upkeep = asyncio.create_task(upkeep_of("site", settings).run())
+            try:
+                return await work(agent)
+            finally:
+                upkeep.cancel()
 
     async def interruptible() -> "SiteStatus | None":
         task = asyncio.create_task(main())

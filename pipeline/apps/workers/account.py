@@ -18,6 +18,7 @@ from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import WorkerOptions, run_worker
+from pipeline.apps.upkeep import upkeep_of
 from pipeline.config import RedisSettings, Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
@@ -168,5 +169,6 @@ def account(
         settings.worker.metrics_port,
         connection,
         settings.node_state_dir,
+        upkeep_of("node", settings),
     )
     raise typer.Exit(run_worker(service, options))

@@ -13,6 +13,7 @@ from pipeline.apps.cli.context import settings_of
 from pipeline.apps.listening import Listener
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
+from pipeline.apps.upkeep import upkeep_of
 from pipeline.config import Settings, required
 from pipeline.config.assess_plan import load_plan
 from pipeline.core.avro import require_compiled_reader
@@ -73,6 +74,7 @@ def assess(
         settings.worker.metrics_port,
         connection,
         settings.data_dir / "workers" / name,
+        upkeep_of("assess", settings),
         Listener(settings.topics.observations, group, worker.hear),
     )
     code = run_worker(lambda: LoopService(worker), options)

@@ -16,7 +16,9 @@ from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
+from pipeline.apps.upkeep import upkeep_of
 from pipeline.config import Settings, required
+from pipeline.config.transport import demand_tls
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
@@ -43,7 +45,11 @@ def export_worker(
     signer = load_signer(settings.export.key, Use.LOG)
     path = settings.export.policy
     policy = policy_text(genesis).encode() if path is None else _read_policy(path)
-    publishing = None if path is None else _publishing(path, policy)
+    publishing = (
+        None
+        if path is None
+        else _publishing(path, policy, insecure=settings.transport.insecure_witnesses)
+    )
     _make_folder(folder)
     parts = ExportParts(
         genesis,
@@ -69,10 +75,13 @@ def _read_policy(path: Path) -> bytes:
         ) from None
 
 
-def _publishing(path: Path, data: bytes) -> ExportPolicy:
+def _publishing(path: Path, data: bytes, *, insecure: bool) -> ExportPolicy:
     policy = parse_policy(data)
     if isinstance(policy, PolicyFileProblem):
         raise ConfigError(f"policy file {path} of setting export.policy: {policy}", code="policy")
+    for witness in policy.witnesses:
+        if witness.url is not None:
+            demand_tls(witness.url, insecure, "transport.insecure_witnesses", f"witness {witness.name}")
     return ExportPolicy(policy, HttpWitnessClient())
 
 
@@ -131,6 +140,7 @@ def export(
         settings.worker.metrics_port,
         connection,
         settings.data_dir / "workers" / name,
+        upkeep_of("export", settings),
     )
     loop = DeferredLoop(lambda: export_worker(settings, genesis, connection, folder))
     code = run_worker(lambda: LoopService(loop), options)

@@ -13,6 +13,7 @@ from pipeline.adapters.kafka_topic import KafkaTopicReader
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
+from pipeline.apps.upkeep import upkeep_of
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
 
@@ -58,6 +59,7 @@ def parquet(
         settings.worker.metrics_port,
         connection,
         settings.data_dir / "workers" / name,
+        upkeep_of("parquet", settings),
     )
     lock_folder(folder / OWN_FOLDER, "another parquet worker")
     loop = DeferredLoop(lambda: parquet_sink(settings, connection, folder))

@@ -13,6 +13,7 @@ from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
+from pipeline.apps.upkeep import upkeep_of
 from pipeline.apps.store_database import locked_store_file, open_store
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
@@ -68,6 +69,7 @@ def platform(
         settings.worker.metrics_port,
         connection,
         settings.data_dir / "workers" / name,
+        upkeep_of("platform", settings),
     )
     loop = DeferredLoop(lambda: platform_worker(settings, genesis, connection))
     with locked_store_file(settings.store.url):

@@ -11,6 +11,7 @@ from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
+from pipeline.apps.upkeep import upkeep_of
 from pipeline.config import required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
@@ -81,6 +82,7 @@ def validate(
         settings.worker.metrics_port,
         connection,
         settings.data_dir / "workers" / name,
+        upkeep_of("validator", settings),
     )
     code = run_worker(
         lambda: LoopService(validator(genesis, settings.topics, connection, rate=limit)), options
