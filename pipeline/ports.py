@@ -5,9 +5,13 @@ All raise ``TransientError`` where the same call may succeed later; anything els
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from pipeline.core.genesis import Genesis
+from pipeline.core.keys import Use
+from pipeline.core.sealing import SealingKey
+from pipeline.core.signing import Signer
 from pipeline.core.state import ChainState, Changes
 
 
@@ -39,6 +43,24 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """Return GMT in milliseconds since 1970."""
+
+
+class KeyProvider(Protocol):
+    """Gives a program its private keys; where and how they are kept is the provider's."""
+
+    def signer(self, path: Path, use: Use) -> Signer:
+        """Return the signing key that a setting names, for one use.
+
+        Raises:
+            ConfigError: there is none, it can't be opened, or it is for another use.
+        """
+
+
+class SealingKeys(Protocol):
+    """Gives the platform its sealing keys, and forgets those that were destroyed."""
+
+    def get(self, fingerprint: bytes) -> SealingKey | None:
+        """Return the key with this fingerprint (32 bytes), or None where there is none (any more)."""
 
 
 class PartitionReader(Protocol):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import hang
+from tests.support import hang, keys
 from tests.support.postgres import Database, RunningPostgres, running_postgres
 
 
@@ -16,6 +16,15 @@ def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
     """A test that hangs ends the session, and says where it was."""
     hang.watch(item, settings)
     return True
+
+
+@pytest.fixture(scope="session", autouse=True)
+def keys_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Passphrases of tests are cheap and lie in a folder of the session; keys that tests write may be plain."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in keys.environment(tmp_path_factory.mktemp("secrets")).items():
+            environment.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from pipeline.adapters.keystore import (
     public_fields,
     refused_key,
 )
-from pipeline.adapters.private_files import create_private, read_private, replace_private
+from pipeline.adapters.private_files import create_private, read_private, replace_private_and_blank
 from pipeline.adapters.sealed_file import Sealer, is_sealed
 from pipeline.core.errors import ConfigError
 from pipeline.core.keys import Algorithm, Use
@@ -65,21 +65,58 @@ class KeyFiles:
         Raises:
             ConfigError: the file exists, can't be written, or is below the mounted secrets.
         """
-        if self._is_mounted(path):
-            raise refused_key(path, "is to be made where secrets are mounted; make it elsewhere and mount it")
+        self._refuse_mounted(path)
         create_private(path, self.sealer.seal(key_document(key), public_fields(key)))
 
+    def secret(self, path: Path, use: str) -> bytes:
+        """Return the raw secret in a file that was sealed for this use.
+
+        Raises:
+            ConfigError: as for ``signer``.
+        """
+        content = read_private(path, MAX_KEY_FILE_BYTES)
+        if self._is_mounted(path):
+            return content
+        if not is_sealed(content):
+            self._refuse_plain(path)
+            return content
+        about, secret = self.sealer.open(content, f"key file {path}")
+        if about != {"use": use}:
+            raise refused_key(path, f"is no {use} key")
+        return secret
+
+    def save_secret(self, path: Path, secret: bytes, use: str) -> None:
+        """Write a raw secret to a new file of mode 0600, sealed.
+
+        Raises:
+            ConfigError: as for ``save``.
+        """
+        self._refuse_mounted(path)
+        create_private(path, self.sealer.seal(secret, {"use": use}))
+
+    def seal_secret(self, path: Path, use: str) -> bool:
+        """Seal a raw secret in its place; False for one that is sealed already, or below the mounted secrets.
+
+        Raises:
+            ConfigError: it can't be read or written.
+        """
+        content = read_private(path, MAX_KEY_FILE_BYTES)
+        if is_sealed(content) or self._is_mounted(path):
+            return False
+        replace_private_and_blank(path, self.sealer.seal(content, {"use": use}))
+        return True
+
     def seal(self, path: Path) -> bool:
-        """Seal a plain key file in its place; False for one that is sealed already.
+        """Seal a plain key file in its place; False for one that is sealed already, or below the mounted secrets.
 
         Raises:
             ConfigError: it is neither, or can't be read or written.
         """
         content = read_private(path, MAX_KEY_FILE_BYTES)
-        if is_sealed(content):
+        if is_sealed(content) or self._is_mounted(path):
             return False
         key = parse_key(content, path, None)
-        replace_private(path, self.sealer.seal(key_document(key), public_fields(key)))
+        replace_private_and_blank(path, self.sealer.seal(key_document(key), public_fields(key)))
         return True
 
     def document(self, path: Path) -> bytes:
@@ -91,15 +128,14 @@ class KeyFiles:
         content = read_private(path, MAX_KEY_FILE_BYTES)
         if is_sealed(content) and not self._is_mounted(path):
             return self.sealer.open(content, f"key file {path}")[1]
-        self._refuse_plain(path, content)
+        if is_plain_key(content) and not self._is_mounted(path):
+            self._refuse_plain(path)
         return content
 
     def _load(self, path: Path, use: Use) -> PrivateKey:
         return parse_key(self.document(path), path, use)
 
-    def _refuse_plain(self, path: Path, content: bytes) -> None:
-        if self._is_mounted(path) or not is_plain_key(content):
-            return
+    def _refuse_plain(self, path: Path) -> None:
         if self._plain is None:
             raise ConfigError(
                 f"key file {path} is not sealed: {PLAIN_REMEDY}; for tests alone there is "
@@ -107,6 +143,10 @@ class KeyFiles:
                 code="config.plain_key",
             )
         self._plain(path)
+
+    def _refuse_mounted(self, path: Path) -> None:
+        if self._is_mounted(path):
+            raise refused_key(path, "is to be made where secrets are mounted; make it elsewhere and mount it")
 
     def _is_mounted(self, path: Path) -> bool:
         # Mounted secrets are often links into a folder that is swapped as a whole: the place counts, not its target.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import token_bytes
 
-from pipeline.adapters.keystore import new_signing_key, save_key
+from pipeline.adapters.keystore import PrivateKey, new_signing_key, save_key
 from pipeline.adapters.private_files import PRIVATE_FOLDER_MODE
 from pipeline.core.contract import Contract
 from pipeline.core.errors import ConfigError
@@ -18,6 +18,8 @@ from pipeline.core.policy_file import log_verifier, node_verifiers, policy_text
 from pipeline.core.quorum import NodeKey, Policy
 from pipeline.core.signing import Signer
 from pipeline.core.topics import Topics
+
+SaveKey = Callable[[Path, PrivateKey], None]
 
 DEFAULT_NODES = 4
 DEFAULT_ROOTS = 3
@@ -139,9 +141,14 @@ def load_genesis(path: Path) -> Genesis:
 
 
 def create_chain(
-    folder: Path, plan: ChainPlan, random_bytes: Callable[[int], bytes] = token_bytes
+    folder: Path,
+    plan: ChainPlan,
+    random_bytes: Callable[[int], bytes] = token_bytes,
+    save: SaveKey = save_key,
 ) -> ChainFiles:
     """Make all keys and files of a new chain in ``folder``, which must not exist or be empty.
+
+    ``save`` writes each key: ``KeyFiles.save`` seals it; without it the files are in clear.
 
     Raises:
         ConfigError: the folder is in use, or the plan makes no valid genesis.
@@ -152,7 +159,7 @@ def create_chain(
     shutil.rmtree(draft.folder, ignore_errors=True)
     try:
         draft.folder.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True)
-        _fill(draft, plan, random_bytes)
+        _fill(draft, plan, random_bytes, save)
         draft.folder.replace(folder)
     except OSError as error:
         raise ConfigError(f"cannot make {folder}: {error.strerror}") from None
@@ -161,10 +168,12 @@ def create_chain(
     return ChainFiles(folder)
 
 
-def _fill(files: ChainFiles, plan: ChainPlan, random_bytes: Callable[[int], bytes]) -> None:
+def _fill(
+    files: ChainFiles, plan: ChainPlan, random_bytes: Callable[[int], bytes], save: SaveKey
+) -> None:
     def make(path: Path, use: Use, algorithm: Algorithm = Algorithm.ED25519) -> Signer:
         key = new_signing_key(use, algorithm, random_bytes)
-        save_key(path, key)
+        save(path, key)
         return key
 
     roots = [make(files.root_key(number), Use.ROOT) for number in range(1, plan.roots + 1)]

@@ -3,12 +3,13 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.adapters.journal_file import JournalFile
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
-from pipeline.adapters.keystore import SealingKeyFolder, load_signer, new_sealing_key
+from pipeline.adapters.keystore import new_sealing_key
+from pipeline.adapters.vault import KeyVault
 from pipeline.apps.authority import load_genesis
+from pipeline.apps.keys import key_files, key_vault
 from pipeline.config import Settings, required
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Algorithm, PublicKey, Use
@@ -28,9 +29,8 @@ class OpenDesk:
     make_key: MakeKey
 
 
-def key_maker(folder: Path) -> MakeKey:
-    """Return what makes platform keys and keeps their private halves in ``folder``."""
-    keys = SealingKeyFolder(folder)
+def key_maker(keys: KeyVault) -> MakeKey:
+    """Return what makes platform keys and keeps their private halves in the vault."""
 
     def make(algorithm: Algorithm) -> PublicKey:
         key = new_sealing_key(algorithm)
@@ -49,7 +49,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[OpenDesk]:
         TransientError: another registrar command is at work.
     """
     genesis = load_genesis(settings.genesis)
-    signer = load_signer(settings.registrar.key, Use.REGISTRAR)
+    signer = key_files(settings).signer(settings.registrar.key, Use.REGISTRAR)
     connection = KafkaConnection(
         required(settings.kafka.bootstrap, "kafka.bootstrap"),
         settings.kafka.tls_files(),
@@ -60,7 +60,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[OpenDesk]:
     with JournalFile(settings.registrar.key, genesis.chain) as journal:
         desk = RegistrarDesk(signer, genesis, RegistryView(genesis, blocks), journal, producer)
         try:
-            yield OpenDesk(genesis, signer, desk, key_maker(settings.platform.keys_dir))
+            yield OpenDesk(genesis, signer, desk, key_maker(key_vault(settings)))
         finally:
             await producer.close()
             await blocks.close()

@@ -10,9 +10,9 @@ from pipeline.adapters.block_container import read_container
 from pipeline.adapters.block_folder import block_files, read_blocks
 from pipeline.adapters.folder_lock import lock_folder
 from pipeline.adapters.kafka import IdempotentProducer, KafkaPartitionReader
-from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.sql.node_store import NODE_FILE, SqliteNodeStore
 from pipeline.apps.authority import load_genesis
+from pipeline.apps.keys import key_files
 from pipeline.apps.workers.export import kafka_connection
 from pipeline.config import Settings
 from pipeline.core.avro import require_compiled_reader
@@ -67,7 +67,8 @@ async def append_reanchor(settings: Settings, keys: Sequence[Path], draft: bytes
     """
     require_compiled_reader()
     genesis = load_genesis(settings.genesis)
-    signers = [load_signer(path, Use.ROOT) for path in keys]
+    files = key_files(settings)
+    signers = [files.signer(path, Use.ROOT) for path in keys]
     async with _kafka(settings, genesis) as (blocks, log, producer):
         state = await RegistryView(genesis, blocks).refresh()
         return await reanchor(state, signers, draft, log, producer)

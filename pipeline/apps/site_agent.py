@@ -10,11 +10,11 @@ from connectors.sources.csv_source import CsvSource
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.head_client import HttpHeadSource
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection
-from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.spool import SqliteSpool, load_spool_key
 from pipeline.adapters.tls import client_context
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.values import read_file
+from pipeline.apps.keys import key_files
 from pipeline.config import Settings, required
 from pipeline.config.sections import SiteSettings
 from pipeline.core.avro import require_compiled_reader
@@ -102,7 +102,8 @@ async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
     """
     require_compiled_reader()
     site, genesis = settings.site, load_genesis(settings.genesis)
-    signer = load_signer(site.key, Use.SITE)
+    keys = key_files(settings, at_site=True)
+    signer = keys.signer(site.key, Use.SITE)
     answer = read_answer(read_file(site.access), genesis)
     terms = site_terms(site, genesis, answer, signer)
     source = CsvSource(required(site.source, "site.source"), granted_mapping(site, answer))
@@ -114,7 +115,7 @@ async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
     )
     heads = HttpHeadSource(url, client_context(settings.api.tls_files()))
     producer = IdempotentProducer(connection)
-    spool = SqliteSpool(site.spool, load_spool_key(site.spool_key, site.spool), terms.binding)
+    spool = SqliteSpool(site.spool, load_spool_key(site.spool_key, site.spool, keys), terms.binding)
     parts = SiteParts(
         genesis=genesis,
         terms=terms,

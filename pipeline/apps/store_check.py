@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
-from pipeline.adapters.keystore import SealingKeyFolder
 from pipeline.adapters.sql.store_snapshot import SqlStoreSnapshot
+from pipeline.apps.keys import key_vault
 from pipeline.config import Settings
 from pipeline.core.genesis import Genesis
 from pipeline.services.store_audit import StoreAudit
@@ -24,7 +24,7 @@ def store_audit(settings: Settings, genesis: Genesis) -> Iterator[StoreAudit]:
     """
     snapshot = SqlStoreSnapshot(settings.store.url)
     try:
-        keys = lru_cache(_KEYS_HELD)(SealingKeyFolder(settings.platform.keys_dir).get)
+        keys = lru_cache(_KEYS_HELD)(key_vault(settings).get)
         yield StoreAudit(genesis, snapshot, keys)
     finally:
         snapshot.close()

@@ -1,13 +1,13 @@
 """``bkdms ledger rebuild store``: the platform's store again from the blocks topic, in whichever database it is."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from pipeline.adapters.clock import SystemClock
-from pipeline.adapters.keystore import SealingKeyFolder
 from pipeline.adapters.sql.rebuilt_schema import RebuiltSchema
 from pipeline.adapters.sql.rebuilt_store import RebuiltStoreFile
 from pipeline.adapters.sql.store import SqlPlatformStore
+from pipeline.adapters.vault import KeyVault
+from pipeline.apps.keys import key_vault
 from pipeline.apps.ledger_rebuild import Progress, Rebuild
 from pipeline.apps.store_database import grant_rights, store_file
 from pipeline.config import Settings
@@ -37,7 +37,7 @@ async def rebuild_store(settings: Settings, progress: Progress, *, lose_values: 
     path = store_file(settings.store.url)
     draft = RebuiltSchema(settings.store.url) if path is None else RebuiltStoreFile(path)
     try:
-        height = await _fill(rebuild, draft, settings.platform.keys_dir)
+        height = await _fill(rebuild, draft, key_vault(settings))
         lost = draft.lost()
         if lost and not lose_values:
             raise ConfigError(
@@ -51,11 +51,11 @@ async def rebuild_store(settings: Settings, progress: Progress, *, lose_values: 
         draft.close()
 
 
-async def _fill(rebuild: Rebuild, draft: RebuiltSchema | RebuiltStoreFile, keys_dir: Path) -> int:
+async def _fill(rebuild: Rebuild, draft: RebuiltSchema | RebuiltStoreFile, keys: KeyVault) -> int:
     """Fill the draft from the topic; what the old store knew as published counts as published."""
     store = SqlPlatformStore(draft.engine, rebuild.genesis, grant_rights)
     try:
-        height = await rebuild.fill(PlatformSink(store, SealingKeyFolder(keys_dir).get, SystemClock()))
+        height = await rebuild.fill(PlatformSink(store, keys.get, SystemClock()))
         store.mark_published(*min(draft.published(), (height + 1, 0)))
     finally:
         store.close()

@@ -6,6 +6,7 @@ from pipeline.config.sections import (
     AssessSettings,
     ExportSettings,
     KafkaSettings,
+    KeysSettings,
     NodeSettings,
     PlatformSettings,
     RedisSettings,
@@ -14,13 +15,14 @@ from pipeline.config.sections import (
     StoreSettings,
     WorkerSettings,
 )
-from pipeline.config.settings import Settings, default_data_dir
+from pipeline.config.settings import Settings, default_data_dir, default_secrets_dir
 
 __all__ = [
     "ApiSettings",
     "AssessSettings",
     "ExportSettings",
     "KafkaSettings",
+    "KeysSettings",
     "NodeSettings",
     "PlatformSettings",
     "RedisSettings",
@@ -30,6 +32,7 @@ __all__ = [
     "StoreSettings",
     "WorkerSettings",
     "default_data_dir",
+    "default_secrets_dir",
     "load_settings",
     "required",
 ]

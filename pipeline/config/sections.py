@@ -37,6 +37,27 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class KeysSettings(Section):
+    """Private keys at rest."""
+
+    passphrase_file: FilePath = Field(
+        description="file with the passphrase that key files are sealed under, outside of the data folder"
+    )
+    generations_dir: FilePath = Field(
+        description="folder of what opens the platform's vault of keys, outside of the data folder and of backups"
+    )
+    mounted_dir: FilePath | None = Field(
+        None,
+        description="folder in which the system mounts secrets: key files in it are plain, and read only",
+    )
+    scrypt_log2_n: int = Field(
+        17, ge=10, le=20, description="cost of guessing the passphrase: 2^n KiB of memory; below 14 for tests"
+    )
+    insecure_plain_files: bool = Field(
+        False, description="true to read key files that are not sealed; for tests alone"
+    )
+
+
 class KafkaSettings(Section):
     """Kafka and the certificate that we show it."""
 

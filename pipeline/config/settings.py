@@ -14,6 +14,7 @@ from pipeline.config.sections import (
     ExportSettings,
     FilePath,
     KafkaSettings,
+    KeysSettings,
     NodeSettings,
     ParquetSettings,
     PlatformSettings,
@@ -34,6 +35,12 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "bkdms"
 
 
+def default_secrets_dir() -> Path:
+    """The folder of what opens our keys, apart from the data: ``$XDG_CONFIG_HOME/bkdms``, else ``~/.config/bkdms``."""
+    base = os.environ.get("XDG_CONFIG_HOME")
+    return (Path(base) if base else Path.home() / ".config") / "bkdms"
+
+
 class Settings(BaseSettings):
     """Settings of one program; the environment goes before the file. Made by ``load_settings``."""
 
@@ -44,6 +51,7 @@ class Settings(BaseSettings):
     data_dir: FilePath = Field(default_factory=default_data_dir, description="folder of everything we keep")
     topic_prefix: str = Field("", description="start of our Kafka topics' names")
     genesis: FilePath = Field(description="the chain's genesis file")
+    keys: KeysSettings
     kafka: KafkaSettings
     redis: RedisSettings
     store: StoreSettings
@@ -77,7 +85,12 @@ class Settings(BaseSettings):
         """Give every path that is not set its usual place in the data folder."""
         given_dir = values.get("data_dir")
         data_dir = Path(given_dir).expanduser() if isinstance(given_dir, str | Path) else default_data_dir()
+        secrets_dir = default_secrets_dir()
         places: dict[str, dict[str, Any]] = {
+            "keys": {
+                "passphrase_file": secrets_dir / "passphrase",
+                "generations_dir": secrets_dir / "generations",
+            },
             "kafka": {},
             "redis": {},
             "api": {},

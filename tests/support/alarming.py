@@ -18,7 +18,6 @@ from ops.tls.authority import Authority
 from ops.tls.holders import PKI_FOLDER, certificate_folder
 from ops.tls.principal import Principal, Role
 from pipeline.adapters.kafka import IdempotentProducer
-from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.redis_ledger import RedisLedger
 from pipeline.adapters.tls import TlsFiles, client_context
 from pipeline.apps.demo.liar import Liar
@@ -118,7 +117,7 @@ class Alarming(Eventful):
     async def quorum_lost(self) -> None:
         """A node lies and then another is away, while a site sends on."""
         async with self.without(LIAR):
-            signer = load_signer(self.deployment.chain.node_key(LIAR), Use.NODE)
+            signer = self.deployment.keys.signer(self.deployment.chain.node_key(LIAR), Use.NODE)
             link = self.connection(Role.NODE, LIAR)
             liar = Liar(self.deployment.genesis, self.topics, link, LIAR, signer)
             lying = asyncio.create_task(liar.run())

@@ -22,7 +22,6 @@ from ops.redis import server as redis_server
 from ops.tls.principal import Role
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader, KafkaTrimmer
-from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.demo.hostile import HostileClients
 from pipeline.apps.demo.liar import Liar
@@ -216,7 +215,7 @@ class Eventful:
     async def lie(self) -> None:
         """Replace a node by a liar that holds its key, and let another be away, so that there is no quorum."""
         await self.stop(LIAR)
-        signer = load_signer(self.deployment.chain.node_key(LIAR), Use.NODE)
+        signer = self.deployment.keys.signer(self.deployment.chain.node_key(LIAR), Use.NODE)
         liar = Liar(self.deployment.genesis, self.topics, self.connection(Role.NODE, LIAR), LIAR, signer)
         lying = asyncio.create_task(liar.run())
         try:

@@ -28,3 +28,12 @@ def key_files(folder: Path) -> KeyFiles:
 def vault(folder: Path, secrets: Path) -> KeyVault:
     """Return the vault in ``folder``, opened by what is in ``secrets``."""
     return KeyVault(folder, secrets / "generations", sealer(secrets))
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Return the environment in which programs keep passphrases in ``folder``, cheaply, and read plain keys, too."""
+    return {
+        "XDG_CONFIG_HOME": str(folder),
+        "BKDMS_KEYS__SCRYPT_LOG2_N": str(CHEAP.log2_n),
+        "BKDMS_KEYS__INSECURE_PLAIN_FILES": "true",
+    }

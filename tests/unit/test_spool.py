@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.adapters.key_files import KeyFiles
 from pipeline.adapters.spool import SqliteSpool, load_spool_key, read_receipt
 from pipeline.core.delivery import (
     Confirms,
@@ -19,6 +20,7 @@ from pipeline.core.delivery import (
     after_head,
 )
 from pipeline.core.errors import BkdmsError, ConfigError, ConflictError, IntegrityError, TransientError
+from tests.support.keys import key_files, sealer
 from tests.support.world import NOW_MS
 
 KEY = bytes(range(32))
@@ -222,27 +224,29 @@ def test_confirmed_records_make_room(spool: SqliteSpool) -> None:
 
 def test_the_spool_key_is_made_once_and_closed_to_others(tmp_path: Path) -> None:
     path, spool = tmp_path / "keys" / "spool.key", tmp_path / "data" / "spool.sqlite"
-    key = load_spool_key(path, spool)
+    files = key_files(tmp_path)
+    key = load_spool_key(path, spool, files)
     assert len(key) == 32
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert load_spool_key(path, spool) == key
+    assert key not in path.read_bytes()
+    assert load_spool_key(path, spool, key_files(tmp_path)) == key
 
 
 def test_bad_spool_keys_are_refused_with_a_remedy(tmp_path: Path) -> None:
-    spool = tmp_path / "data" / "spool.sqlite"
+    spool, files = tmp_path / "data" / "spool.sqlite", KeyFiles(sealer(tmp_path), plain=lambda _: None)
     with pytest.raises(ConfigError, match="another folder"):
-        load_spool_key(spool.with_name("spool.key"), spool)
+        load_spool_key(spool.with_name("spool.key"), spool, files)
     spool.parent.mkdir()
     spool.touch()
     path = tmp_path / "keys" / "spool.key"
     with pytest.raises(ConfigError, match="is missing"):
-        load_spool_key(path, spool)
+        load_spool_key(path, spool, files)
     path.parent.mkdir()
     path.write_bytes(bytes(31))
     path.chmod(0o600)
     with pytest.raises(ConfigError, match="31 bytes"):
-        load_spool_key(path, spool)
+        load_spool_key(path, spool, files)
     path.write_bytes(bytes(32))
     path.chmod(0o640)
     with pytest.raises(ConfigError, match="chmod 600"):
-        load_spool_key(path, spool)
+        load_spool_key(path, spool, files)

@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from ops.ports import HOST
 from ops.tls.principal import Role
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection
-from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.bench.enrolments import enrolments
 from pipeline.apps.bench.packets import made_packets
@@ -128,7 +127,8 @@ async def _grow(plan: BenchPlan, watched: _Watched, progress: Callable[[int], No
 
 def _values(plan: BenchPlan, deployment: NodeAlone) -> Generator[bytes, None, None]:
     """Yield the values of the chain log."""
-    chain, registrar = deployment.genesis.chain, load_signer(deployment.chain.registrar_key, Use.REGISTRAR)
+    chain = deployment.genesis.chain
+    registrar = deployment.keys.signer(deployment.chain.registrar_key, Use.REGISTRAR)
     for raw in enrolments(plan, chain, registrar):
         yield avro.frame(CONTROL_SCHEMA, raw)
     positions = dict.fromkeys(range(plan.sites), START)

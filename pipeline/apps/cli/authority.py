@@ -67,6 +67,7 @@ def genesis(
     Example: bkdms genesis --url https://kpi.example.org/city1
     """
     from pipeline.apps.authority import ChainPlan, create_chain, node_names, usual_quorum  # noqa: PLC0415
+    from pipeline.apps.keys import key_files  # noqa: PLC0415
 
     settings = settings_of(ctx)
     plan = ChainPlan(
@@ -79,7 +80,7 @@ def genesis(
         contract=_contract(period_ms, skew_ms, max_age_ms, suite),
         mldsa44=mldsa44,
     )
-    files = create_chain(folder or settings.data_dir / "chain", plan)
+    files = create_chain(folder or settings.data_dir / "chain", plan, save=key_files(settings).save)
     made = files.genesis()
     if json:
         emit_json({"chain": made.chain.hex(), "origin": made.origin, "folder": str(files.folder)})

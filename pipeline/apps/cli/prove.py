@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
-from pipeline.adapters.keystore import SealingKeyFolder
 from pipeline.adapters.private_files import replace_private
 from pipeline.adapters.tile_client import TileClient
 from pipeline.adapters.tile_files import TileFiles
@@ -17,6 +16,7 @@ from pipeline.adapters.tls import client_context
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import say, settings_of
 from pipeline.apps.cli.proof import FOUND_WRONG, tell_proof
+from pipeline.apps.keys import key_vault
 from pipeline.config import Settings
 from pipeline.config.transport import demand_tls
 from pipeline.core.avro import require_compiled_reader
@@ -134,7 +134,7 @@ def _counted(read: Read) -> Iterator[Read]:
 
 def _opener(settings: Settings, indexes: list[int]) -> Callable[[Packet], tuple[Disclosed, ...]]:
     """Return what opens a packet with the platform's keys and discloses the chosen records."""
-    keys = SealingKeyFolder(settings.platform.keys_dir)
+    keys = key_vault(settings)
 
     def opened(packet: Packet) -> tuple[Disclosed, ...]:
         key = next((key for reader in packet.recipients if (key := keys.get(reader.key)) is not None), None)

@@ -46,8 +46,8 @@ def request(
 
     Example: bkdms site request -o bridge-17.request.json --indicator LOCAL:TRAVEL_TIME
     """
-    from pipeline.adapters.keystore import load_or_make_signer  # noqa: PLC0415
     from pipeline.apps.authority import load_genesis  # noqa: PLC0415
+    from pipeline.apps.keys import key_files  # noqa: PLC0415
     from pipeline.services.access import write_request  # noqa: PLC0415
 
     settings = settings_of(ctx)
@@ -56,7 +56,7 @@ def request(
     if not wanted:
         raise ConfigError("no indicators: name each with --indicator, or set site.mapping")
     others, chosen = tuple(map(parse_equipment, equipment or ())), parse_suite(suite)
-    signer = load_or_make_signer(settings.site.key, Use.SITE, SIGNING_ALGORITHM[chosen])
+    signer = key_files(settings, at_site=True).signer_or_new(settings.site.key, Use.SITE, SIGNING_ALGORITHM[chosen])
     write_file(
         output,
         write_request(genesis, name, signer, suites=(chosen,), indicators=wanted, equipment=others),

@@ -15,7 +15,6 @@ from ops.child import ChildState, ChildStatus
 from ops.tls.principal import Role
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import KafkaConnection
-from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.authority import ChainPlan
 from pipeline.apps.demo import commands
@@ -151,7 +150,7 @@ def _liar(show: Show) -> Liar:
     files = deployment.stack.credentials(Role.NODE, _LIAR)
     tls = TlsFiles(files.ca, files.certificate, files.key)
     connection = KafkaConnection(deployment.stack.kafka_bootstrap, tls, "liar")
-    signer = load_signer(deployment.chain.node_key(_LIAR), Use.NODE)
+    signer = deployment.keys.signer(deployment.chain.node_key(_LIAR), Use.NODE)
     topics = Topics(deployment.plan.chain.topic_prefix)
     return Liar(deployment.genesis, topics, connection, _LIAR, signer)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from connectors.samples import SampleSite, sample_sites
 from ops.tls.principal import Role
-from pipeline.adapters.keystore import load_or_make_signer
+from pipeline.adapters.key_files import KeyFiles
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.desk import OpenDesk, open_desk
 from pipeline.apps.local.deployment import LocalDeployment
@@ -63,14 +63,14 @@ async def set_scene(deployment: LocalDeployment, packet_records: int) -> Scene:
     ``packet_records`` is the most records that a site puts into a packet.
     """
     genesis = load_genesis(deployment.chain.genesis_file)
-    folder = deployment.data_dir / "sites"
+    folder, keys = deployment.data_dir / "sites", deployment.keys
     samples = sample_sites()
     sites = tuple(
-        _actor(folder, sample.name, sample.site, _SUITES[number % len(_SUITES)])
+        _actor(keys, folder, sample.name, sample.site, _SUITES[number % len(_SUITES)])
         for number, sample in enumerate(samples)
     )
-    insider = _actor(folder, "insider", INSIDER, Suite.LIGHT)
-    revoked = _actor(folder, "revoked", REVOKED, Suite.LIGHT)
+    insider = _actor(keys, folder, "insider", INSIDER, Suite.LIGHT)
+    revoked = _actor(keys, folder, "revoked", REVOKED, Suite.LIGHT)
     indicators = {sample.site: sample.indicators for sample in samples}
     async with open_desk(load_settings(deployment.settings_file)) as desk:
         everyone = (*sites, insider, revoked)
@@ -90,10 +90,10 @@ async def set_scene(deployment: LocalDeployment, packet_records: int) -> Scene:
     return Scene(genesis, sites, insider, revoked)
 
 
-def _actor(folder: Path, label: str, name: SiteName, suite: Suite) -> Actor:
+def _actor(keys: KeyFiles, folder: Path, label: str, name: SiteName, suite: Suite) -> Actor:
     own = folder / label
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
-    signer = load_or_make_signer(own / "key.json", Use.SITE, Algorithm.ED25519)
+    signer = keys.signer_or_new(own / "key.json", Use.SITE, Algorithm.ED25519)
     return Actor(label, name, signer, suite, own)
 
 
@@ -129,6 +129,7 @@ def _write_settings(
             "data_dir": actor.folder,
             "topic_prefix": deployment.plan.chain.topic_prefix,
             "genesis": deployment.chain.genesis_file,
+            "keys": deployment.keys_table(),
             "kafka": deployment.kafka_table(Role.SITE, actor.label),
             "api": {"url": deployment.api_url, **certificate},
             "site": {

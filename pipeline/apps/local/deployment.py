@@ -15,9 +15,12 @@ from ops.prometheus.configuration import Target
 from ops.stack import POSTGRES, EmbeddedStack
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Role
+from pipeline.adapters.key_files import KeyFiles
 from pipeline.apps.authority import ChainFiles, ChainPlan, create_chain
+from pipeline.apps.keys import key_files
 from pipeline.apps.local.probes import is_healthy
 from pipeline.apps.local.settings_file import Table, write_settings
+from pipeline.config import Settings, default_secrets_dir
 from pipeline.core.genesis import Genesis
 from pipeline.core.topics import Topics
 
@@ -83,11 +86,25 @@ class LocalDeployment:
         )
         self.data_dir = self.stack.data_dir
         self.chain = ChainFiles(self.data_dir / "chain")
+        self.secrets_dir = default_secrets_dir()
 
     @property
     def genesis(self) -> Genesis:
         """The chain's genesis."""
         return self.chain.genesis()
+
+    @property
+    def keys(self) -> KeyFiles:
+        """What opens and makes this deployment's key files."""
+        values: dict[str, Any] = {"data_dir": self.data_dir, "keys": self.keys_table()}
+        return key_files(Settings(**values))
+
+    def keys_table(self) -> dict[str, Any]:
+        """Return where what opens the keys is kept, apart from the data folder, as a settings table has it."""
+        return {
+            "passphrase_file": self.secrets_dir / "passphrase",
+            "generations_dir": self.secrets_dir / "generations",
+        }
 
     @property
     def api_url(self) -> str:
@@ -124,7 +141,7 @@ class LocalDeployment:
         try:
             if not self.chain.genesis_file.exists():
                 self.say("creating the chain")
-                create_chain(self.chain.folder, self.plan.chain)
+                create_chain(self.chain.folder, self.plan.chain, save=self.keys.save)
             private_folder(self.data_dir / "settings")
             self._write_operator_settings()
             programs = [(program, self._settings(program)) for program in self.programs()]
@@ -237,6 +254,7 @@ class LocalDeployment:
             "data_dir": self.data_dir,
             "topic_prefix": self.plan.chain.topic_prefix,
             "genesis": self.chain.genesis_file,
+            "keys": self.keys_table(),
         }
 
     def _api_table(self) -> dict[str, Any]:

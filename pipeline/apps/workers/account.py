@@ -11,11 +11,11 @@ import typer
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.folder_lock import lock_folder
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader, KafkaTrimmer
-from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.keys import key_files
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import WorkerOptions, run_worker
 from pipeline.apps.upkeep import upkeep_of
@@ -119,12 +119,12 @@ def node_identity(settings: Settings, genesis: Genesis) -> NodeIdentity:
     Raises:
         ConfigError: a key file is missing or wrong, or holds another key than the genesis file names.
     """
-    name, signers = settings.node_name, []
+    name, signers, keys = settings.node_name, [], key_files(settings)
     files = {COSIGNATURE_V1: settings.node_key, MLDSA44: settings.node_mldsa44_key}
     for key in genesis.policy.nodes:
         if key.node != name:
             continue
-        signer = load_signer(files[key.algorithm], Use.NODE)
+        signer = keys.signer(files[key.algorithm], Use.NODE)
         if signer.public.raw != key.public_key:
             raise ConfigError(
                 f"{files[key.algorithm]} is not the key that the genesis file names for node {name}"

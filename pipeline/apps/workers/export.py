@@ -8,12 +8,12 @@ from typing import Annotated, Final
 import typer
 
 from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
-from pipeline.adapters.keystore import load_signer
 from pipeline.adapters.sql.export_store import SqlExportStore
 from pipeline.adapters.tile_files import TileFiles
 from pipeline.adapters.witness_client import HttpWitnessClient
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.keys import key_files
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.apps.upkeep import upkeep_of
@@ -42,7 +42,7 @@ def export_worker(
         TransientError: the folder can't be used right now.
     """
     require_compiled_reader()
-    signer = load_signer(settings.export.key, Use.LOG)
+    signer = key_files(settings).signer(settings.export.key, Use.LOG)
     path = settings.export.policy
     policy = policy_text(genesis).encode() if path is None else _read_policy(path)
     publishing = (

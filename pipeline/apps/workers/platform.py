@@ -8,9 +8,9 @@ import typer
 
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
-from pipeline.adapters.keystore import SealingKeyFolder
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.keys import key_vault
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.apps.upkeep import upkeep_of
@@ -36,7 +36,7 @@ def platform_worker(settings: Settings, genesis: Genesis, connection: KafkaConne
         open_store(settings.store.url, genesis),
         IdempotentProducer(connection),
         topics.observations,
-        SealingKeyFolder(settings.platform.keys_dir).get,
+        key_vault(settings).get,
         SystemClock(),
     )
     return PlatformWorker(parts, ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="signatures"))
