@@ -168,9 +168,7 @@ def create_chain(
     return ChainFiles(folder)
 
 
-def _fill(
-    files: ChainFiles, plan: ChainPlan, random_bytes: Callable[[int], bytes], save: SaveKey
-) -> None:
+def _fill(files: ChainFiles, plan: ChainPlan, random_bytes: Callable[[int], bytes], save: SaveKey) -> None:
     def make(path: Path, use: Use, algorithm: Algorithm = Algorithm.ED25519) -> Signer:
         key = new_signing_key(use, algorithm, random_bytes)
         save(path, key)

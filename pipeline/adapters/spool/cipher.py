@@ -18,7 +18,6 @@ from pipeline.core.errors import ConfigError, IntegrityError
 
 KEY_BYTES = 32
 _USE = "spool"
-_USE = "spool"
 _NONCE_BYTES = 12
 _GROUP_BITS = 20
 _GROUP_PREFIX = b"bkdms/spool-key/v1\x00"
