@@ -16,14 +16,17 @@ from cryptography.hazmat.primitives.hashes import SHA256
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # of P-256
 P, Y8 = 2**255 - 19, 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
 SMALL = {0, 1, P - 1, Y8, P - Y8}  # Ed25519 points of small order: no key, and no R of a signature
-ALGORITHMS, SUITES = {"ed25519": 1, "ecdsa_p256": 2}, {1: ("xwing", 1, 4), 2: ("light", 1, 3), 3: ("p256", 2, 5)}
+ALGORITHMS, NAMES = {"ed25519": 1, "ecdsa_p256": 2}, {"xwing": 1, "light": 2, "p256": 3}
+SUITES = {1: (1, 4), 2: (1, 3), 3: (2, 5)}  # algorithms of signing and of sealing
 # Avro records, field:type; l is a long, s a string, b bytes, a number so many bytes, […] an array of records.
 SITE = "country:s city:s site_id:16 "
 PACKET = ("version:l chain:32 " + SITE + "site_key:32 module_id:s sequence:l previous:32 from:l to:l count:l suite:l "
           "digest:32 recipients:[key:32,sealed:b] encrypted:b signature:64")
 CONTROL = "version:l chain:32 issuer:32 sequence:l previous:32 action:l body:b signatures:[key:32,signature:64]"
-ENROL = SITE + "algorithm:l key:b possession:64 suites:[suite:l] indicators:[code:s] equipment:[site_id:16]"
+RIGHTS = "algorithm:l key:b possession:64 suites:[suite:l] indicators:[code:s] equipment:[site_id:16]"
+ENROL, AMEND, KEYS = SITE + RIGHTS, SITE + "former:32 until:l " + RIGHTS, "keys:[algorithm:l,key:b] end:0"
 OFFER, GRANT = SITE + "epoch:l algorithm:l key:b valid_to:l", SITE + "from:l to:l expires:l"
+RULES = "version period_ms max_packet max_entries max_block max_sequence_jump skew_ms max_age_ms"
 HEADER = ("version:l rules:l chain:32 chain_id:s height:l start:l end:l part:l previous:32 first_index:l entries:l "
           "entries_root:32 incarnation:l topic:s partition:l first:l next:l log_digest:32 contract:32")
 RECORD = SITE + "time:l values:[indicator:s,point:s,unscaled:l,scale:l,unit:s] extending:b"
@@ -36,7 +39,9 @@ def base64(text):
     return data if b64encode(data).decode() == text else need(False, "base64 is not in its one form")
 def sha(*parts): return sha256(b"".join(parts)).digest()
 def u64(number): return number.to_bytes(8, "big")
+def varint(number): return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
 def fingerprint(use, algorithm, key): return sha(b"bkdms/key/v1\0", bytes([use, algorithm]), key)
+def named(use, keys): return {fingerprint(use, *key): key for key in keys}
 
 def read(kind, data):
     """Read an Avro value in the one form that is accepted of it; return it and the bytes after it."""
@@ -90,8 +95,8 @@ def check_note(policy, note):
     (origin, size, root), body = text.split("\n"), f"{text}\n".encode()
     need(re.fullmatch("[1-9][0-9]{0,18}", size) and len(base64(root)) == 32, "checkpoint: size or root")
     signatures = [(name, base64(data)) for name, data in re.findall("(?m)^— ([^\\s+]+) ([^ \n]+)$", lines)]
-    need(len(signatures) == lines.count("\n") <= 64 and len(note) <= 2**18, "checkpoint: a bad line, or too long")
-    need(all(data[4:] and len(name.encode()) < 256 for name, data in signatures), "checkpoint: a bad signature")
+    need(len(signatures) == lines.count("\n") <= 64 and len(note) <= 2**18 and
+         all(data[4:] and len(name.encode()) < 256 for name, data in signatures), "checkpoint: a bad line, or too long")
     keys, names, free, met, is_logged, quorum = set(), {b"none"}, set(), {b"none"}, False, None
     for line in policy.split(b"\n"):
         what, *words = re.findall(rb"[^ \t]+", line) or [b"#"]
@@ -128,54 +133,79 @@ def check(policy, data):
     """Return what a proof proves; raise where anything of it does not hold."""
     lines, _, note = data.partition(b"\n\n")
     (first, extra, index, *path), (origin, size, root) = lines.decode().split("\n"), check_note(policy, note)
-    need(first == "c2sp.org/tlog-proof@v1" and extra.startswith("extra "), "not a tlog-proof with evidence")
-    evidence = json.loads(base64(extra[6:]))
-    dumped = json.dumps(evidence, sort_keys=True, separators=(",", ":")).encode()
-    need(dumped == base64(extra[6:]) and [len(evidence), len(evidence["header"])] == [8, 2]
-         and evidence["format"] == "bkdms-proof/v1" and not re.search(rb":(t|f|-|[0-9]+[.eE])", dumped), "bad form")
+    evidence, (opening, dumped) = json.loads(base64(extra[6:])), (extra[:6], base64(extra[6:]))
+    need((first, opening, evidence["format"]) == ("c2sp.org/tlog-proof@v1", "extra ", "bkdms-proof/v1")
+         and json.dumps(evidence, sort_keys=True, separators=(",", ":")).encode() == dumped and len(evidence) == 11
+         and len(evidence["header"]) == 2 and not re.search(rb":(t|f|-|[0-9]+[.eE])", dumped), "evidence: its form")
     entry, spot, raw_genesis = evidence["entry"], evidence["header"], base64(evidence["genesis"])
     chain, genesis, time = sha(raw_genesis), json.loads(raw_genesis), entry["broker_time"]
     need([index, *path] == [f"index {entry['leaf_index']}", *entry["path"]], "the evidence is of another entry")
     need(origin == f"{genesis['url'][8:].rstrip('/')}/{chain[:4].hex()}", "the genesis file is of another log")
-    keys = [(ALGORITHMS[key["algorithm"]], bytes.fromhex(key["public"])) for key in genesis["registrars"]]
-    registrars, log, rules = {fingerprint(4, *key): key for key in keys}, genesis["chain_log"], genesis["contract"]
+    roots, first = ([(ALGORITHMS[key["algorithm"]], bytes.fromhex(key["public"])) for key in found]
+                    for found in (genesis["roots"]["keys"], genesis["registrars"]))
+    roots, registrars = (named(5, roots), genesis["roots"]["threshold"]), {-1: named(4, first)}
     def proven(item, kind, number):  # the payload of an entry that is in the tree
         leaf = bytes([number]) + u64(item["log_offset"]) + u64(item["broker_time"]) + base64(item["payload"])
         found = root_of(sha(b"\0", leaf), item["leaf_index"], size, list(map(base64, item["path"])))
         need(found == root and [item["kind"], len(item)] == [kind, 6], f"the {kind} is not in the tree")
         return leaf[17:]
-    def right(item, action, form):  # the body of a registrar's record about the packet's site, earlier in the ledger
-        control = read(CONTROL, signed := proven(item, "control", 2))[0]
-        body, [signature] = read(form, control["body"])[0], control["signatures"]
-        need((control["version"], control["chain"], control["action"]) == (1, chain, action)
-             and control["issuer"] == signature["key"], "not the control record that is needed, or not of its issuer")
-        check_signature(*registrars[signature["key"]], signature["signature"], b"bkdms/control/v1\0" + signed[:-98])
-        need(all(body[name] == packet[name] for name in ("country", "city", "site_id")) and
-             item["leaf_index"] < entry["leaf_index"], "a control record of another site, or one that came later")
+    def issued(item, action, form, keys, least=1):  # the body of a control record that enough keys signed
+        control, keys = read(CONTROL, raw := proven(item, "control", 2))[0], dict(keys)
+        lines, said = control["signatures"], [control[name] for name in ("version", "chain", "action", "issuer")]
+        need(said == [1, chain, action, lines[0]["key"]] and item["leaf_index"] < entry["leaf_index"]
+             and least <= len(lines) <= (16 if action > 8 else 1), "not the record needed, of too few, or too late")
+        for line in lines:  # each key signs once
+            signed = b"bkdms/control/v1\0" + raw[:-96 * len(lines) - 2]
+            check_signature(*keys.pop(line["key"]), line["signature"], signed)
+        return read(form, control["body"])[0]
+    def right(item, action, form):  # that of one about the packet's site, by who was registrar at its place
+        body = issued(item, action, form, registrars[max(place for place in registrars if place < item["leaf_index"])])
+        need(all(body[name] == packet[name] for name in ("country", "city", "site_id")), "a record of another site")
         return body
+    def agreed(rules):  # the hash of a contract
+        suites = [number for term in rules["suites"] for number in (term["suite"], term["expires_ms"])]
+        numbers = [*(rules[name] for name in RULES.split()), len(rules["suites"]), *suites, 0]
+        return sha(b"bkdms/contract/v1\0", *(varint(2 * number) for number in numbers))
     packet, header = read(PACKET, raw := proven(entry, "packet", 1))[0], read(HEADER, base64(spot["payload"]))[0]
     begin, end, count = header["first_index"], header["first_index"] + header["entries"], packet["count"]
     spot = {**spot, "kind": "header", "leaf_index": end, "log_offset": header["next"], "broker_time": header["end"]}
     need(proven(spot, "header", 3) and [header[name] for name in "version rules chain chain_id topic partition".split()]
-         == [1, 1, chain, genesis["url"], log["topic"], log["partition"]], "a header of another chain or version")
-    need(begin <= entry["leaf_index"] < end and header["first"] <= entry["log_offset"] < header["next"]
-         and header["start"] <= time < header["end"], "the packet is not of the header's block")
-    site, offer = right(evidence["enrolment"], 1, ENROL), right(evidence["key_offer"], 4, OFFER)
-    key, site_key = (site["algorithm"], site["key"]), fingerprint(1, site["algorithm"], site["key"])
-    claim = site_key + site["site_id"] + f"{site['country']}/{site['city']}".encode()
-    check_signature(*key, site["possession"], b"bkdms/possession/v1\0" + chain + claim)
-    check_signature(*key, packet["signature"], b"bkdms/packet/v1\0" + raw[:-64])
-    need((packet["version"], packet["chain"], packet["site_key"]) == (1, chain, site_key), "another chain or key")
-    suite, signing, sealing = SUITES[packet["suite"]]
+         == [1, 1, chain, genesis["url"], genesis["chain_log"]["topic"], genesis["chain_log"]["partition"]]
+         and begin <= entry["leaf_index"] < end and header["first"] <= entry["log_offset"] < header["next"]
+         and header["start"] <= time < header["end"], "a header of another chain or version, or of another block")
+    for item in evidence["registrars"]:
+        keys = [(key["algorithm"], key["key"]) for key in issued(item, 9, KEYS, *roots)["keys"]]
+        need(item["leaf_index"] > max(registrars), "changes of registrars are not in order")
+        registrars[item["leaf_index"]] = named(4, keys)
+    terms = [{**term, "suite": NAMES[term["suite"]]} for term in genesis["contract"]["suites"]]
+    rules = {**genesis["contract"], "suites": terms}
+    if (item := evidence["contract"]) is not None:
+        need(agreed(rules) != header["contract"] and item["leaf_index"] < begin, "a needless contract, or a later one")
+        rules = issued(item, 11, RULES.replace(" ", ":l ") + ":l suites:[suite:l,expires_ms:l]", *roots)
+    need(agreed(rules) == header["contract"], "the block keeps to another contract")
+    site = former = None
+    for item in [evidence["enrolment"], *evidence["amendments"]]:
+        last, site = site, right(item, *((8, AMEND) if site else (1, ENROL))) | {"place": item["leaf_index"]}
+        site["name"], site["last"] = fingerprint(1, site["algorithm"], site["key"]), time
+        claim = chain + site["name"] + site["site_id"] + f"{site['country']}/{site['city']}".encode()
+        check_signature(site["algorithm"], site["key"], site["possession"], b"bkdms/possession/v1\0" + claim)
+        need(not last or (last["name"], True) == (site["former"], last["place"] < site["place"]), "amended otherwise")
+        former = former if last and last["name"] == site["name"] else {**last, "last": site["until"]} if last else site
+    signer = site if packet["site_key"] == site["name"] else former
+    need((packet["version"], packet["chain"], packet["site_key"]) == (1, chain, signer["name"])
+         and time <= signer["last"], "another chain, or a key that is not or no longer the site's")
+    check_signature(signer["algorithm"], signer["key"], packet["signature"], b"bkdms/packet/v1\0" + raw[:-64])
+    offer, (signing, sealing) = right(evidence["key_offer"], 4, OFFER), SUITES[packet["suite"]]
     need(offer["algorithm"] == sealing and fingerprint(2, sealing, offer["key"]) in
          [reader["key"] for reader in packet["recipients"]], "not sealed to the key offered, as the suite says")
-    [expires] = [term["expires_ms"] or time for term in rules["suites"] if term["suite"] == suite]
-    need({"suite": packet["suite"]} in site["suites"] and signing == key[0] and time <= expires, "suite not granted")
+    [expires] = [term["expires_ms"] or time for term in rules["suites"] if term["suite"] == packet["suite"]]
+    need({"suite": packet["suite"]} in site["suites"] and signing == signer["algorithm"] and time <= expires, "suite")
     need(packet["from"] <= packet["to"] <= time + rules["skew_ms"] and len(raw) <= rules["max_packet"], "too new")
     need((packet["from"] < time - rules["max_age_ms"]) == (evidence["grant"] is not None), "too old, or needless grant")
     grant = right(evidence["grant"], 3, GRANT) if evidence["grant"] else {**packet, "expires": time}
     need(grant["from"] <= packet["from"] and packet["to"] <= grant["to"] and time <= grant["expires"], "too old")
-    context = sha(b"bkdms/record-ctx/v1\0", chain, site["site_id"], site_key, u64(packet["sequence"]), u64(count)[4:])
+    names = packet["site_id"] + packet["site_key"]
+    context = sha(b"bkdms/record-ctx/v1\0", chain, names, u64(packet["sequence"]), u64(count)[4:])
     shown = {-1: f"packet {packet['sequence']}: entry {entry['leaf_index'] - begin} of block {header['height']}"}
     for item in evidence["disclosed"]:
         data, salt, number = base64(item["record"]), base64(item["salt"]), item["index"]

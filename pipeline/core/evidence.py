@@ -21,6 +21,8 @@ from pipeline.core.proven import (
 )
 
 FORMAT: Final = "bkdms-proof/v1"
+MAX_CHANGES: Final = 256
+"""Changes of registrars, and of a site's key, that a proof can carry."""
 _SALT_BYTES: Final = 32
 
 
@@ -30,7 +32,10 @@ class Evidence:
 
     ``genesis`` are the bytes of the genesis file, ``header`` the encoded header of the packet's block. Earlier in the
     ledger: ``enrolment`` that let the site in, ``key_offer`` of a key that the packet is sealed to, and ``grant``
-    that allowed measurements of that age, where one was needed. ``disclosed`` in order of indexes.
+    that allowed measurements of that age, where one was needed. What root keys changed before: ``registrars``, where
+    those of the genesis file did not issue all of these, and ``contract``, where the block keeps to a later one.
+    ``amendments`` of the enrolment that lead to what the packet was admitted under. Lists are in the order of the tree,
+    ``disclosed`` in order of indexes.
     """
 
     genesis: bytes
@@ -40,6 +45,9 @@ class Evidence:
     enrolment: Proven
     key_offer: Proven
     grant: Proven | None = None
+    registrars: tuple[Proven, ...] = ()
+    contract: Proven | None = None
+    amendments: tuple[Proven, ...] = ()
     disclosed: tuple[Disclosed, ...] = ()
 
     def encode(self) -> bytes:
@@ -51,7 +59,10 @@ class Evidence:
             "header": {"payload": base64_text(self.header), "path": _path_json(self.header_path)},
             "enrolment": proven_json(self.enrolment),
             "key_offer": proven_json(self.key_offer),
-            "grant": None if self.grant is None else proven_json(self.grant),
+            "grant": _optional_json(self.grant),
+            "registrars": [proven_json(item) for item in self.registrars],
+            "contract": _optional_json(self.contract),
+            "amendments": [proven_json(item) for item in self.amendments],
             "disclosed": [
                 {
                     "index": item.index,
@@ -74,6 +85,10 @@ def parse_evidence(data: bytes) -> Evidence | str:
     return evidence if evidence.encode() == data else "not in the one form that it is written in"
 
 
+def _optional_json(proven: Proven | None) -> dict[str, Any] | None:
+    return None if proven is None else proven_json(proven)
+
+
 def _path_json(path: tuple[bytes, ...]) -> list[str]:
     return [base64_text(item) for item in path]
 
@@ -83,6 +98,8 @@ def _read(value: dict[str, Any]) -> Evidence:
         raise ValueError("of a version that this release does not know; upgrade bkdms")
     if len(value["disclosed"]) > MAX_RECORDS:
         raise ValueError("disclosed")
+    if max(len(value["registrars"]), len(value["amendments"])) > MAX_CHANGES:
+        raise ValueError("registrars or amendments")
     return Evidence(
         read_bytes(value["genesis"]),
         _entry(value["entry"]),
@@ -90,9 +107,16 @@ def _read(value: dict[str, Any]) -> Evidence:
         read_path(value["header"]["path"]),
         _entry(value["enrolment"]),
         _entry(value["key_offer"]),
-        None if value["grant"] is None else _entry(value["grant"]),
+        _optional(value["grant"]),
+        tuple(map(_entry, value["registrars"])),
+        _optional(value["contract"]),
+        tuple(map(_entry, value["amendments"])),
         tuple(map(_disclosed, value["disclosed"])),
     )
+
+
+def _optional(value: dict[str, Any] | None) -> Proven | None:
+    return None if value is None else _entry(value)
 
 
 def _entry(value: dict[str, Any]) -> Proven:

@@ -5,13 +5,15 @@ and the header that places it against a certified root. Who certified the root i
 """
 
 from base64 import b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pipeline.core.admission import is_issued
+from pipeline.core.admission import is_issued, is_issued_by_roots
 from pipeline.core.block import Header, Kind, leaf_bytes, parse_header
-from pipeline.core.control import Control, parse_control
+from pipeline.core.control import Control, RootBody, parse_control
 from pipeline.core.genesis import Genesis
+from pipeline.core.keys import PublicKey
 from pipeline.core.merkle import is_included, leaf_hash
 from pipeline.core.names import MAX_LONG, is_time
 from pipeline.core.note import decode_base64
@@ -127,9 +129,26 @@ def proven_header(data: bytes, path: tuple[bytes, ...], size: int, root: bytes) 
     return header if is_included(leaf, header.tree_size - 1, size, path, root) else None
 
 
-def issued_control(genesis: Genesis, payload: bytes | None) -> Control | None:
-    """Return the control record of this chain that a registrar of the genesis file signed, or None. Total."""
-    control = parse_control(payload or b"")
-    if not isinstance(control, Control) or control.chain != genesis.chain:
+def issued_control(
+    genesis: Genesis, payload: bytes | None, registrars: Iterable[PublicKey] | None = None
+) -> Control | None:
+    """Return the control record of this chain that one of ``registrars`` signed, or None. Total.
+
+    Without ``registrars`` those of the genesis file count, who may have been replaced since.
+    """
+    control = _control(genesis, payload)
+    known = genesis.registrars if registrars is None else registrars
+    return control if control is not None and any(is_issued(key, control) for key in known) else None
+
+
+def root_control(genesis: Genesis, payload: bytes | None) -> Control | None:
+    """Return the control record of this chain that enough root keys of the genesis file signed, or None. Total."""
+    control = _control(genesis, payload)
+    if control is None or not isinstance(control.body, RootBody):
         return None
-    return control if any(is_issued(registrar, control) for registrar in genesis.registrars) else None
+    return control if is_issued_by_roots(genesis, control) else None
+
+
+def _control(genesis: Genesis, payload: bytes | None) -> Control | None:
+    control = parse_control(payload or b"")
+    return control if isinstance(control, Control) and control.chain == genesis.chain else None

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
-from pipeline.core.admission import offered_key
 from pipeline.core.block import Kind, parse_leaf
-from pipeline.core.control import BackfillGrant, Enrol, KeyOffer
 from pipeline.core.disclosure import Disclosed
 from pipeline.core.evidence import Evidence
 from pipeline.core.genesis import Genesis
@@ -19,13 +17,13 @@ from pipeline.core.merkle import inclusion_path
 from pipeline.core.packet import Packet, parse_packet
 from pipeline.core.proof import Proof, ProofProblem, verify_with
 from pipeline.core.proven import Proven
-from pipeline.core.sealing import SEALING_ALGORITHM
 from pipeline.core.tiles import CHECKPOINT
 from pipeline.core.tlog_policy import PolicyRefusal, TlogPolicy, Witnessed, check_note
 from pipeline.core.tlog_proof import TlogProof
 from pipeline.core.tracing import TracingCode
 from pipeline.services.tile_reader import Read, TileReader, UnreadableError, bundle_path
-from pipeline.services.tile_search import HeaderSearch, Right, RightsSearch
+from pipeline.services.tile_rights import find_rights
+from pipeline.services.tile_search import HeaderSearch, RightsSearch
 from pipeline.services.trace import TraceProblem
 
 _CACHED_RIGHTS: Final = 512
@@ -102,38 +100,22 @@ class TileProver:
         packet = parse_packet(entry.payload or b"")
         if not isinstance(packet, Packet):
             return LogProblem(bundle_path(entry.leaf_index), f"leaf {entry.leaf_index} is no packet")
-        rights = self._find_rights(packet, entry)
-        if isinstance(rights, LogProblem):
-            return rights
-        enrolment, offer, grant = rights
+        rights = find_rights(self._genesis, self._rights, found.header, packet, entry)
+        if isinstance(rights, str):
+            return LogProblem(CHECKPOINT, f"the log under it has no {rights} before the packet")
         return Evidence(
             self._genesis.raw,
             entry,
             found.payload,
             self._path(found.leaf_index),
-            self._right(enrolment),
-            self._right(offer),
-            None if grant is None else self._right(grant),
+            self._right(rights.enrolment),
+            self._right(rights.key_offer),
+            None if rights.grant is None else self._right(rights.grant),
+            tuple(map(self._right, rights.registrars)),
+            None if rights.contract is None else self._right(rights.contract),
+            tuple(map(self._right, rights.amendments)),
             tuple(disclose(packet)) if disclose is not None else (),
         )
-
-    def _find_rights(self, packet: Packet, entry: Proven) -> tuple[int, int, int | None] | LogProblem:
-        """Return the leaves of the site's enrolment, of the key offer used, and of the grant where one is needed."""
-        enrolment: int | None = None
-        offer: int | None = None
-        grant: int | None = None
-        is_old = packet.collected_from < entry.time_ms - self._genesis.contract.max_age_ms
-        for index, body in self._rights.before(packet.site, entry.leaf_index):
-            if isinstance(body, Enrol) and enrolment is None:
-                enrolment = index
-            elif offer is None and _is_used(packet, body):
-                offer = index
-            elif grant is None and is_old and _covers(packet, entry.time_ms, body):
-                grant = index
-            if enrolment is not None and offer is not None and (grant is not None or not is_old):
-                return enrolment, offer, grant
-        missing = "enrolment" if enrolment is None else "key offer" if offer is None else "backfill grant"
-        return LogProblem(CHECKPOINT, f"the log under it has no {missing} of {packet.site} before the packet")
 
     def _proven(self, index: int) -> Proven:
         leaf = parse_leaf(self._tiles.entry(index))
@@ -165,16 +147,3 @@ def open_prover(genesis: Genesis, policy: TlogPolicy, read: Read) -> TileProver 
     if witnessed.checkpoint.origin != genesis.origin or not witnessed.checkpoint.size:
         return LogProblem(CHECKPOINT, "of another log than the genesis file's, or of an empty tree")
     return TileProver(genesis, note, witnessed, TileReader(read, witnessed.checkpoint.size))
-
-
-def _is_used(packet: Packet, body: Right) -> bool:
-    if not isinstance(body, KeyOffer) or body.algorithm is not SEALING_ALGORITHM[packet.suite]:
-        return False
-    key = offered_key(body)
-    return key is not None and any(reader.key == key.fingerprint for reader in packet.recipients)
-
-
-def _covers(packet: Packet, time_ms: int, body: Right) -> bool:
-    if not isinstance(body, BackfillGrant) or time_ms > body.expires_ms:
-        return False
-    return body.collected_from <= packet.collected_from and packet.collected_to <= body.collected_to

@@ -1,4 +1,4 @@
-"""Finding things in an exported log: the header of a height, and a site's control records before a leaf.
+"""Finding things in an exported log: the header of a height, and control records before a leaf, of a site or the chain.
 
 Headers lie in order of height, so they are searched by halving; control records have no order and are found by
 looking through the bundles backwards once. Nothing found is believed: the proof built from it is verified.
@@ -11,15 +11,33 @@ from functools import lru_cache
 from typing import Final
 
 from pipeline.core.block import Header, Kind, parse_header, parse_leaf
-from pipeline.core.control import BackfillGrant, Control, Enrol, KeyOffer, parse_control
+from pipeline.core.control import (
+    Amend,
+    BackfillGrant,
+    Control,
+    Enrol,
+    KeyOffer,
+    NewContract,
+    Registrars,
+    parse_control,
+)
 from pipeline.core.names import SiteName
 from pipeline.core.tiles import TILE_WIDTH
 from pipeline.services.tile_reader import TileReader, UnreadableError, bundle_path
 
 _CACHED_HEADERS: Final = 1024
 
-Right = Enrol | KeyOffer | BackfillGrant
-"""Control records that let a site's packets in."""
+Right = Enrol | Amend | KeyOffer | BackfillGrant | Registrars | NewContract
+"""What control records say that let a site's packets in."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRight:
+    """A control record in the log: leaf index, issuer (fingerprint, 32 bytes), and what it says."""
+
+    leaf_index: int
+    issuer: bytes
+    body: Right
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +104,15 @@ class HeaderSearch:
 
 
 class RightsSearch:
-    """Finds a site's enrolments, key offers and grants; remembers what it looked through."""
+    """Finds control records of a site, or of the chain itself (None); remembers what it looked through."""
 
     def __init__(self, tiles: TileReader) -> None:
         self._tiles = tiles
         self._low = self._high = 0
-        self._rights: dict[SiteName, list[tuple[int, Right]]] = {}
+        self._rights: dict[SiteName | None, list[FoundRight]] = {}
 
-    def before(self, site: SiteName, index: int) -> Iterator[tuple[int, Right]]:
-        """Yield leaf index and body of a site's rights before a leaf, the latest first.
+    def before(self, site: SiteName | None, index: int) -> Iterator[FoundRight]:
+        """Yield a site's, or the chain's, rights before a leaf, the latest first.
 
         Raises:
             UnreadableError: the log is damaged on the way.
@@ -102,7 +120,7 @@ class RightsSearch:
         self._look_up_to(index // TILE_WIDTH)
         while True:
             known = self._rights.get(site, [])
-            at = bisect_left(known, index, key=lambda item: item[0])
+            at = bisect_left(known, index, key=lambda item: item.leaf_index)
             yield from reversed(known[:at])
             index, count = self._low * TILE_WIDTH, len(known)
             while self._low and len(self._rights.get(site, ())) == count:
@@ -115,24 +133,24 @@ class RightsSearch:
         if not self._high:
             self._low = self._high = bundle
         while self._high <= bundle:
-            for index, right, site in self._rights_in(self._high):
-                self._rights.setdefault(site, []).append((index, right))
+            for site, right in self._rights_in(self._high):
+                self._rights.setdefault(site, []).append(right)
             self._high += 1
         while self._low > bundle:
             self._look_down()
 
     def _look_down(self) -> None:
         self._low -= 1
-        for index, right, site in reversed(self._rights_in(self._low)):
-            self._rights.setdefault(site, []).insert(0, (index, right))
+        for site, right in reversed(self._rights_in(self._low)):
+            self._rights.setdefault(site, []).insert(0, right)
 
-    def _rights_in(self, number: int) -> list[tuple[int, Right, SiteName]]:
+    def _rights_in(self, number: int) -> list[tuple[SiteName | None, FoundRight]]:
         bundle = self._tiles.bundle(number)
-        found: list[tuple[int, Right, SiteName]] = []
+        found: list[tuple[SiteName | None, FoundRight]] = []
         for place in bundle.all(Kind.CONTROL):
             leaf = parse_leaf(bundle[place])
             control = None if leaf is None else parse_control(leaf[3])
-            body = control.body if isinstance(control, Control) else None
-            if isinstance(body, Enrol | KeyOffer | BackfillGrant):
-                found.append((number * TILE_WIDTH + place, body, body.site))
+            if isinstance(control, Control) and isinstance(control.body, Right):
+                site = None if isinstance(control.body, Registrars | NewContract) else control.body.site
+                found.append((site, FoundRight(number * TILE_WIDTH + place, control.issuer, control.body)))
         return found

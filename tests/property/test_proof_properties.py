@@ -9,7 +9,7 @@ from pipeline.core.proof import Proof, verify_proof
 from pipeline.core.tlog_policy import TlogPolicy, parse_policy
 from pipeline.core.tlog_proof import MAX_PATH, TlogProof, parse_tlog_proof
 from tests.unit.test_proof_vectors import CHECK, stored
-from tests.vectors.proof_case import text64
+from tests.vectors.proof_bodies import text64
 
 BASE: dict[str, str] = stored("proof_edits.json")["base"]
 TWO_KEYS = next(case for case in stored("proof_accept.json") if case["name"].startswith("two keys"))

@@ -86,7 +86,7 @@ def test_the_base_of_the_edits_holds() -> None:
 def test_the_second_checker_is_short_and_shares_no_code() -> None:
     lines = PROGRAM.read_text("utf-8").splitlines()
     imported = {line.split()[1].partition(".")[0] for line in lines if line.startswith(("import ", "from "))}
-    assert len(lines) <= 200
+    assert len(lines) <= 230
     assert imported <= set(sys.stdlib_module_names) | {"cryptography"}
 
 

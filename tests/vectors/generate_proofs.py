@@ -17,7 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from tests.vectors import plain_core as plain
 from tests.vectors.core_world import FOLDER, NOW, PERIOD
 from tests.vectors.generate_certificate import key_id, line, verifier_key
-from tests.vectors.proof_case import LOG, NODES, TIME_S, Fields, Ledger, flipped, record, text64
+from tests.vectors.proof_bodies import LOG, NODES, Fields, record, text64
+from tests.vectors.proof_case import TIME_S, Ledger, flipped
+from tests.vectors.proof_changes import changed, changed_wrongly, fewer_indicators
 from tests.vectors.proof_edits import base, edits
 
 DAY = 86_400_000
@@ -60,6 +62,8 @@ def accepted() -> Iterator[Case]:
     yield _good("the last moment of a suite", Ledger(rules=terms))
     readers = [{"key": bytes(32), "sealed_key": b"s"}, *_readers()]
     yield _good("a second reader", Ledger(packet={"recipients": readers}))
+    for name, ledger in changed():
+        yield _good(name, ledger, 0)
     yield from _policies()
 
 
@@ -225,6 +229,8 @@ def lies() -> Iterator[Case]:
     ]
     for name, reason, ledger in made:
         yield _good(name, ledger) | {"reason": reason}
+    for name, reason, ledger in changed_wrongly():
+        yield _good(name, ledger) | {"reason": reason}
     yield from _bad_records()
 
 
@@ -276,6 +282,7 @@ def _bad_records() -> Iterator[Case]:
     }
     for name, data in bad.items():
         yield _good(name, Ledger(records=[record(2, 0), data]), 1) | {"reason": "record"}
+    yield _good("an indicator that was taken back", fewer_indicators(), 1) | {"reason": "record"}
 
 
 def files() -> dict[str, str]:

@@ -5,87 +5,52 @@ nobody opens them, so that the same case gives the same bytes.
 """
 
 import json
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tests.vectors import plain_core as plain
 from tests.vectors.core_world import NOW, PERIOD, named, secrets
 from tests.vectors.generate_certificate import line, verifier_key
 from tests.vectors.generate_merkle import inclusion, root
+from tests.vectors.proof_bodies import (
+    LOG,
+    NODES,
+    REGISTRAR,
+    ROOTS,
+    THRESHOLD,
+    TOPIC,
+    URL,
+    Fields,
+    Key,
+    contract,
+    entitlement,
+    genesis,
+    record,
+    registrars,
+    signed_by_roots,
+    terms,
+    text64,
+)
 
-URL, TOPIC = "https://proofs.example/city", "kpi.chain.v1"
-REGISTRAR, ROOT, LOG = (bytes([n]) * 32 for n in (0x61, 0x62, 0x63))
-NODES = {f"node-{n}": bytes([0x70 + n]) * 32 for n in range(4)}
 SEED = bytes([0x51]) * 32
 TIME_S = NOW // 1000
 FIRST_OFFSET = 100
-SUITE_NAMES = {1: "xwing", 2: "light", 3: "p256"}
 KINDS = {"packet": 1, "control": 2, "header": 3}
-
-Fields = dict[str, Any]
-
-
-def text64(data: bytes) -> str:
-    """Return base64."""
-    return b64encode(data).decode()
-
-
-def genesis(rules: Fields) -> bytes:
-    """Return the bytes of a genesis file with one node; ``rules`` replace terms of the contract."""
-
-    def key(secret: bytes) -> Fields:
-        return {"algorithm": "ed25519", "public": plain.signing_public(plain.ED25519, secret).hex()}
-
-    node = plain.signing_public(plain.ED25519, NODES["node-0"]).hex()
-    terms = {
-        "version": 1,
-        "period_ms": PERIOD,
-        "max_packet": 61_440,
-        "max_entries": 4096,
-        "max_block": 880_000,
-        "max_sequence_jump": 1_000_000,
-        "skew_ms": 300_000,
-        "max_age_ms": 2_592_000_000,
-        "suites": [{"suite": name, "expires_ms": 0} for name in SUITE_NAMES.values()],
-    }
-    document = {
-        "format": "bkdms-genesis/v1",
-        "url": URL,
-        "chain_log": {"topic": TOPIC, "partition": 0, "incarnation": 1},
-        "roots": {"threshold": 1, "keys": [key(ROOT)]},
-        "registrars": [key(REGISTRAR)],
-        "nodes": [{"name": "node-0", "ed25519": node}],
-        "quorum": 1,
-        "log_key": key(LOG),
-        "rules_version": 1,
-        "contract": terms | rules,
-    }
-    return (json.dumps(document) + "\n").encode()
-
-
-def record(suite: int, number: int, **changes: Any) -> bytes:
-    """Return an encoded unified record of the site that uses a suite."""
-    extending = {"sensor": f"sensor-{number}", "quality": 1, "source": "rows.csv"}
-    kpi = {
-        "indicator": "LOCAL:TRAFFIC_SPEED",
-        "data_point": "",
-        "unscaled": -7 * number,
-        "scale": 2,
-        "unit": "HM",
-    }
-    fields = {"time": NOW + number, "kpi_data": [kpi], "extending": plain.avro("Extending", extending)}
-    return plain.avro("UnifiedRecord", named(suite) | fields | changes)
+LATER = bytes([0x67]) * 32
+"""The registrar whom root keys put in place of the first one."""
+NEW_KEY: Key = (1, bytes([0x68]) * 32)
+"""The key that an amendment gives the site."""
 
 
 @dataclass
 class Ledger:
     """One block that holds what a packet's proof needs. Each field is a place to lie in; the quorum signs it all.
 
-    ``order`` gives the leaves: names of entries, numbers for so many fillers. ``packet``, ``enrol``, ``offer``,
-    ``grant``, ``header`` and ``control`` replace fields; ``site_secret`` and ``registrar`` are who signs, ``kinds`` is
-    what entries stand in the tree as.
+    ``order`` gives the leaves: names of entries, numbers for so many fillers; several entries of one kind are told
+    apart by what follows a hyphen. ``packet``, ``enrol``, ``offer``, ``grant``, ``header`` and ``control`` replace
+    fields, ``changes`` those of any entry; ``site_secret`` and ``registrar`` are who signs, ``issuers`` and ``signers``
+    who signs one entry. ``kinds`` is what entries stand in the tree as. The block begins at the leaf ``begins`` under
+    the contract of the entry ``agreed``. The evidence leaves out what is ``hidden``.
     """
 
     suite: int = 2
@@ -105,6 +70,12 @@ class Ledger:
     edit_packet: Callable[[bytes], bytes] = bytes
     kinds: dict[str, int] = field(default_factory=dict)
     cosigners: Sequence[str] = ("node-0",)
+    changes: dict[str, Fields] = field(default_factory=dict)
+    issuers: dict[str, bytes] = field(default_factory=dict)
+    signers: dict[str, Sequence[bytes]] = field(default_factory=dict)
+    begins: int = 0
+    agreed: str | None = None
+    hidden: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.genesis = genesis(self.rules)
@@ -169,49 +140,59 @@ class Ledger:
         )
 
     def _control(self, item: str) -> bytes:
-        action, name, body = {"enrol": self._enrol, "offer": self._offer, "grant": self._grant}[item]()
+        kind = item.partition("-")[0]
         chain = self.control.get("chain", self.chain)
-        sequence = ("", "enrol", "offer", "grant").index(item)
-        return plain.control(chain, self.registrar, sequence, bytes(32), action, plain.avro(name, body))[0]
+        if kind in ("registrars", "contract"):
+            action, name = {"registrars": (9, "Registrars"), "contract": (11, "Contract")}[kind]
+            body = (
+                contract(self._terms(item))
+                if kind == "contract"
+                else plain.avro(name, self._registrars(item))
+            )
+            return signed_by_roots(chain, self.signers.get(item, ROOTS[:THRESHOLD]), action, body)
+        make = {"enrol": self._enrol, "offer": self._offer, "grant": self._grant, "amend": self._amend}[kind]
+        action, name, fields = make(self.changes.get(item, {}))
+        sequence = ("", "enrol", "offer", "grant", "amend").index(kind)
+        issuer = self.issuers.get(item, self.registrar)
+        return plain.control(chain, issuer, sequence, bytes(32), action, plain.avro(name, fields))[0]
 
-    def _enrol(self) -> tuple[int, str, Fields]:
-        public = plain.signing_public(self.signing, self.site)
-        body = self.name | {
-            "algorithm": self.signing,
-            "signing_key": public,
-            "suites": [self.suite],
-            "indicators": ["LOCAL:TRAFFIC_SPEED"],
-            "equipment": [bytes(15) + b"\7"],
-        }
-        body |= self.enrol
-        key = plain.fingerprint(plain.SITE, body["algorithm"], body["signing_key"])
-        place = f"{body['country']}/{body['city']}".encode()
-        claim = b"bkdms/possession/v1\0" + self.chain + key + body["site_id"] + place
-        body["possession"] = plain.sign(*(self.possession_secret or (self.signing, self.site)), claim)
+    def _registrars(self, item: str) -> Fields:
+        return registrars(LATER) | self.changes.get(item, {})
+
+    def _terms(self, item: str) -> Fields:
+        return terms(self.rules) | {"version": 2} | self.changes.get(item, {})
+
+    def _enrol(self, changes: Fields) -> tuple[int, str, Fields]:
+        key = (self.signing, self.site)
+        possession = self.possession_secret or key
+        body = entitlement(self.chain, self.name, self.suite, key, possession, self.enrol | changes)
         return 1, "Enrol", body
 
-    def _offer(self) -> tuple[int, str, Fields]:
+    def _amend(self, changes: Fields) -> tuple[int, str, Fields]:
+        """Return an amendment: of the key, unless ``key`` in ``changes`` is another one; ``possession`` proves it."""
+        changes = dict(changes)
+        key = changes.pop("key", NEW_KEY)
+        possession = changes.pop("possession", key)
+        fields = {"site_key": self.site_key(), "previous_until": NOW + 10} | changes
+        return 8, "Amend", entitlement(self.chain, self.name, self.suite, key, possession, fields)
+
+    def _offer(self, changes: Fields) -> tuple[int, str, Fields]:
         public = plain.sealing_public(self.sealing, self.platform)
         fields = {"epoch": 1, "algorithm": self.sealing, "public_key": public, "valid_to": NOW + 10**9}
-        return 4, "KeyOffer", self.name | fields | self.offer
+        return 4, "KeyOffer", self.name | fields | self.offer | changes
 
-    def _grant(self) -> tuple[int, str, Fields]:
+    def _grant(self, changes: Fields) -> tuple[int, str, Fields]:
         fields = {"collected_from": 0, "collected_to": NOW + 10**6, "expires": NOW + 10**6}
-        return 3, "BackfillGrant", self.name | fields | self.grant
+        return 3, "BackfillGrant", self.name | fields | self.grant | changes
 
     def _header(self) -> Fields:
         count = len(self.leaves)
-        contract = json.loads(self.genesis)["contract"]
-        terms = {name.removesuffix("_ms"): value for name, value in contract.items()}
-        codes = {name: code for code, name in SUITE_NAMES.items()}
-        terms["suites"] = [
-            {"suite": codes[term["suite"]], "expires": term["expires_ms"]} for term in contract["suites"]
-        ]
+        agreed = terms(self.rules) if self.agreed is None else self._terms(self.agreed)
         source = {
             "incarnation": 1,
             "topic": TOPIC,
             "partition": 0,
-            "first": FIRST_OFFSET,
+            "first": FIRST_OFFSET + self.begins,
             "next": FIRST_OFFSET + count,
         }
         fields: Fields = {
@@ -224,11 +205,11 @@ class Ledger:
             "period_end": NOW + PERIOD,
             "part": 0,
             "previous_hash": bytes(32),
-            "first_index": 0,
-            "entry_count": count,
+            "first_index": self.begins,
+            "entry_count": count - self.begins,
             "entries_root": bytes(32),
             "log_digest": bytes(32),
-            "contract_hash": plain.digest(b"bkdms/contract/v1\0", plain.avro("Contract", terms)),
+            "contract_hash": plain.digest(b"bkdms/contract/v1\0", contract(agreed)),
         }
         changes = dict(self.header)
         source |= changes.pop("source", {})
@@ -253,7 +234,11 @@ class Ledger:
 
     def disclosed(self, *indexes: int) -> list[Fields]:
         """Return the JSON of disclosed records."""
-        fields = self.name | {"chain": self.chain, "site_key": self.site_key(), "sequence": 7}
+        fields = self.name | {
+            "chain": self.chain,
+            "site_key": self.packet.get("site_key", self.site_key()),
+            "sequence": 7,
+        }
         leaves = plain.record_leaves(fields, SEED, list(self.records))
         salts = plain.salts(SEED, len(self.records))
         return [
@@ -276,9 +261,20 @@ class Ledger:
             "header": {"payload": text64(self.leaves[header][3]), "path": self.path(header)},
             "enrolment": self.entry("enrol"),
             "key_offer": self.entry("offer"),
-            "grant": self.entry("grant") if "grant" in self.place else None,
+            "grant": (self.shown("grant") or [None])[0],
+            "registrars": self.shown("registrars"),
+            "contract": (self.shown("contract") or [None])[0],
+            "amendments": self.shown("amend"),
             "disclosed": self.disclosed(*indexes),
         }
+
+    def shown(self, kind: str) -> list[Fields]:
+        """Return the JSON of all entries of a kind that are not hidden, in the order of the tree."""
+        return [
+            self.entry(name)
+            for name in self.place
+            if name.partition("-")[0] == kind and name not in self.hidden
+        ]
 
     def note(self, more: Callable[[str], str] = str) -> str:
         """Return the checkpoint signed by the log and the cosigners; ``more`` adds lines to it."""

@@ -12,7 +12,8 @@ from typing import Any
 
 from tests.vectors import plain_core as plain
 from tests.vectors.generate_certificate import line, verifier_key
-from tests.vectors.proof_case import LOG, NODES, SEED, Ledger, encoded, flipped, record, text64
+from tests.vectors.proof_bodies import LOG, NODES, record, text64
+from tests.vectors.proof_case import SEED, Ledger, encoded, flipped
 
 Case = dict[str, Any]
 BASE = Ledger(order=("enrol", "offer", 2, "packet", "header", 2), cosigners=list(NODES)[:3])
@@ -187,6 +188,13 @@ def _evidence_edits() -> Iterator[tuple[str, str, str]]:
     yield "the enrolment for a key offer", "key_offer", _set(start["enrolment"], "key_offer")
     yield "the packet for an enrolment", "enrolment", _set(start["entry"], "enrolment")
     yield "the key offer for a grant", "grant", _set(start["key_offer"], "grant")
+    yield "the enrolment for registrars", "registrars", _set([start["enrolment"]], "registrars")
+    yield "the enrolment for a contract", "contract", _set(start["enrolment"], "contract")
+    yield "the enrolment for an amendment", "amendment", _set([start["enrolment"]], "amendments")
+    for name in ("registrars", "amendments"):
+        yield f"nothing for {name}", "malformed", _set(None, name)
+        yield f"more {name} than a proof carries", "malformed", _set([start["enrolment"]] * 257, name)
+    yield "a list for a contract", "malformed", _set([], "contract")
     for at in (0, 40, -1):
         yield f"header with byte {at} changed", "header", _flip(at, "header", "payload")
     yield "header with a shorter path", "header", _shorter("header", "path")
