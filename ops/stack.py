@@ -15,24 +15,26 @@ from ops.child import ChildSpec, ChildStatus
 from ops.files import private_folder
 from ops.kafka import broker, distribution
 from ops.kafka.admin import KafkaAdmin
+from ops.kafka.live import deny
 from ops.kafka.rights_file import give_rights_back, keep_rights
 from ops.kafka.topic_table import topic_table
+from ops.local_servers import CONTROLLER, KAFKA, PORTS_FILE, POSTGRES, REDIS, LocalServers
 from ops.lock import FolderLock
 from ops.postgres import roles
 from ops.postgres import server as postgres
 from ops.postgres.program import find_programs
 from ops.postgres.role_table import CERTIFICATE_ROLES
 from ops.redis import server
+from ops.redis.acl_table import redis_user
+from ops.redis.live import open_account
+from ops.renewal import Renewal, show_renewed
 from ops.supervisor import Supervisor
 from ops.tls.authority import CertificateFiles
-from ops.tls.holders import Holders
+from ops.tls.holders import USUAL_LIFETIMES, Holders, Lifetimes
 from ops.tls.principal import Principal, Role
 from pipeline.core.errors import ConfigError
 from pipeline.core.topics import Topics
 
-KAFKA = "kafka"
-REDIS = "redis"
-POSTGRES = "postgres"
 PROBE_TIMEOUT_S = 2.0
 KAFKA_READY_TIMEOUT_S = 90.0
 INFRASTRUCTURE_STAGE = 0
@@ -67,6 +69,7 @@ class EmbeddedStack:
         kafka_heap_mb: int = broker.HEAP_MB,
         has_postgres: bool = False,
         is_short_lived: bool = False,
+        lifetimes: Lifetimes = USUAL_LIFETIMES,
         now: Callable[[], datetime] = utc_now,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -76,6 +79,7 @@ class EmbeddedStack:
         self._heap_mb = kafka_heap_mb
         self._has_postgres = has_postgres
         self._is_short_lived = is_short_lived
+        self._lifetimes = lifetimes
         self._now = now
         self._say = say
         self._lock: FolderLock | None = None
@@ -85,6 +89,9 @@ class EmbeddedStack:
         self._broker: broker.BrokerPlace | None = None
         self._redis: server.RedisPlace | None = None
         self._postgres: postgres.PostgresPlace | None = None
+        self._renewal: Renewal | None = None
+        # Servers that still show the certificate before this one.
+        self._behind: set[Principal] = set()
 
     def start(self) -> None:
         """Start everything and come back when it can be used.
@@ -98,14 +105,18 @@ class EmbeddedStack:
         self._lock = FolderLock(self.data_dir)
         try:
             self._supervisor = Supervisor(self.data_dir)
-            self._holders = Holders(self.data_dir, self._now)
+            self._holders = Holders(self.data_dir, self._now, self._lifetimes)
             self._start_servers()
+            self._renewal = Renewal(self.renew, self._say)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """End all programs in order and let the folder go. May be called twice."""
+        if self._renewal is not None:
+            self._renewal.close()
+            self._renewal = None
         if self._supervisor is not None:
             self._supervisor.close()
             self._supervisor = None
@@ -142,6 +153,24 @@ class EmbeddedStack:
         """Where Redis is for ``user`` (``node``, ``reader`` or ``admin``), connecting with ``files``."""
         return _started(self._redis).address(user, files)
 
+    def redis_account(self, role: Role, name: str) -> server.RedisAddress:
+        """Where Redis is for ``role:name``, as a user of that name with its role's rights.
+
+        Raises:
+            ConfigError: the role has no business in Redis, or the principal was revoked.
+            TransientError: Redis did not answer.
+        """
+        principal = Principal(role, name)
+        files, kind = self.credentials(role, name), redis_user(role)
+        if kind is None:
+            raise ConfigError(f"role {role} has no rights in Redis")
+        where = _started(self._redis)
+        if not (where.folder / "passwords" / str(principal)).exists():
+            admin = where.address("admin", self._issue(broker.ADMIN))
+            open_account(admin, server.user_line(where.folder / "passwords", str(principal), kind))
+            server.write_users(where)
+        return where.address(str(principal), files)
+
     def database_url(self, role: Role, name: str) -> str:
         """SQLAlchemy's URL of PostgreSQL for ``role:name``, as the database role that its certificate speaks for.
 
@@ -170,6 +199,21 @@ class EmbeddedStack:
         principal = Principal(Role(role), name)
         self.enrol([principal])
         return self._issue(principal)
+
+    def renew(self) -> list[Principal]:
+        """Make certificates anew that are old, and have the servers show theirs; programs read theirs by themselves.
+
+        Called every hour while the stack runs. Returns whose certificates were renewed.
+
+        Raises:
+            TransientError: a server did not answer; it is told again by the next call.
+        """
+        renewed = _started(self._holders).renew()
+        self._behind.update({broker.BROKER, REDIS_SERVER, POSTGRES_SERVER} & set(renewed))
+        for principal in tuple(self._behind):
+            show_renewed(LocalServers.of(self.data_dir), principal.role, self._issue(principal))
+            self._behind.discard(principal)
+        return renewed
 
     def enrol(self, principals: Iterable[Principal]) -> None:
         """Certificates and rights for many at once."""
@@ -224,13 +268,13 @@ class EmbeddedStack:
     def _start_servers(self) -> None:
         private_folder(self.log_dir)
         began = time.monotonic()
-        port_file = self.data_dir / "ports.json"
-        wanted = ["kafka", "kafka_controller", "redis", *[POSTGRES] * self._has_postgres]
+        port_file = self.data_dir / PORTS_FILE
+        wanted = [KAFKA, CONTROLLER, REDIS, *[POSTGRES] * self._has_postgres]
         chosen = ports.reserve(port_file, wanted)
         for name in wanted:
             ports.demand_free(chosen[name], port_file)
-        self._start_redis(chosen["redis"])
-        self._start_kafka(chosen["kafka"], chosen["kafka_controller"])
+        self._start_redis(chosen[REDIS])
+        self._start_kafka(chosen[KAFKA], chosen[CONTROLLER])
         if self._has_postgres:
             self._start_postgres(chosen[POSTGRES])
         self.supervisor.await_ready(REDIS)
@@ -239,6 +283,8 @@ class EmbeddedStack:
         for topics, chains in self._deployments.items():
             admin.apply_topics(topic_table(topics, chains=chains))
         give_rights_back(admin, self.data_dir)
+        # Whatever Kafka remembers or forgot: who is on the list stays out.
+        deny(admin, _started(self._holders).revoked())
         admin.grant(_started(self._holders).all(), self._deployments)
         keep_rights(admin, self.data_dir)
         self._say(f"{self._names()} are ready after {time.monotonic() - began:.1f} s")
@@ -247,7 +293,7 @@ class EmbeddedStack:
         return "Kafka, Redis and PostgreSQL" if self._has_postgres else "Kafka and Redis"
 
     def _start_kafka(self, port: int, controller_port: int) -> None:
-        place = broker.BrokerPlace(self.data_dir / "kafka", self.log_dir, port, controller_port)
+        place = broker.BrokerPlace(self.data_dir / KAFKA, self.log_dir, port, controller_port)
         jvm = broker.Jvm(distribution.ensure(), self._heap_mb, self._is_short_lived)
         broker.prepare(place, jvm, self._issue(broker.BROKER))
         admin = KafkaAdmin(place.bootstrap, self._issue(broker.ADMIN))
@@ -263,10 +309,8 @@ class EmbeddedStack:
         self.supervisor.start(spec, is_awaited=False)
 
     def _start_redis(self, port: int) -> None:
-        place = server.RedisPlace(
-            server.find_program(), self.data_dir / "redis", self.log_dir / "redis-server.log", port
-        )
-        server.prepare(place, self._issue(REDIS_SERVER))
+        place = server.place(self.data_dir / REDIS, self.log_dir, port)
+        server.prepare(place, self._issue(REDIS_SERVER), _started(self._holders).revoked())
         self._redis = place
         address = place.address("admin", self._issue(broker.ADMIN))
         spec = ChildSpec(
@@ -279,8 +323,13 @@ class EmbeddedStack:
         self.supervisor.start(spec, is_awaited=False)
 
     def _start_postgres(self, port: int) -> None:
-        place = postgres.place(find_programs(), self.data_dir / "postgres", port)
-        postgres.prepare(place, self._issue(POSTGRES_SERVER), is_short_lived=self._is_short_lived)
+        place = postgres.place(find_programs(), self.data_dir / POSTGRES, port)
+        postgres.prepare(
+            place,
+            self._issue(POSTGRES_SERVER),
+            revoked=_started(self._holders).revoked(),
+            is_short_lived=self._is_short_lived,
+        )
         admin = self._issue(broker.ADMIN)
         log_file = self.log_dir / "postgres.log"
         spec = postgres.child(place, log_file, admin, name=POSTGRES, stage=INFRASTRUCTURE_STAGE)

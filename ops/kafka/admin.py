@@ -30,6 +30,7 @@ from pipeline.core.topics import Topics
 
 REQUEST_TIMEOUT_S = 30
 POLL_S = 0.02
+RELOAD_PAUSE_S = 0.2
 # The controller refuses requests that make more than some thousands of records.
 BINDINGS_PER_REQUEST = 1000
 
@@ -120,6 +121,35 @@ class KafkaAdmin:
             # The controller answers before the broker has heard of it.
             _until(lambda: set(bindings) <= self._bindings(), "rights")
 
+    def reload_stores(self, listeners: Iterable[str], is_done: Callable[[], bool], *, node: int = 1) -> None:
+        """Have a broker read the key and trust stores of its listeners again, until ``is_done``.
+
+        Taking away a setting that nobody made changes nothing, but makes the broker look whether its files did.
+
+        Raises:
+            TransientError: Kafka did not answer in time.
+            ConfigError: Kafka refuses the files.
+        """
+        resource = ConfigResource(
+            ConfigResource.Type.BROKER,
+            str(node),
+            incremental_configs=[
+                ConfigEntry(
+                    f"listener.name.{name}.ssl.keystore.location",
+                    "",
+                    incremental_operation=AlterConfigOpType.DELETE,
+                )
+                for name in listeners
+            ],
+        )
+
+        def is_taken_over() -> bool:
+            done = self._client.incremental_alter_configs([resource], request_timeout=REQUEST_TIMEOUT_S)
+            _wait_all({str(one): future for one, future in done.items()})
+            return is_done()
+
+        _until(is_taken_over, "certificate", pause_s=RELOAD_PAUSE_S)
+
     def bindings(self, kafka_principal: str | None = None) -> set[AclBinding]:
         """Return what is granted to and denied to one principal (``User:role:name``), or to all.
 
@@ -208,12 +238,12 @@ def _answered(what: str) -> Iterator[None]:
         raise TransientError(f"Kafka did not answer about {what}: {error}") from error
 
 
-def _until(is_so: Callable[[], bool], what: str) -> None:
+def _until(is_so: Callable[[], bool], what: str, *, pause_s: float = POLL_S) -> None:
     deadline = time.monotonic() + REQUEST_TIMEOUT_S
     while not is_so():
         if time.monotonic() > deadline:
             raise TransientError(f"Kafka did not take over new {what} within {REQUEST_TIMEOUT_S} s")
-        time.sleep(POLL_S)
+        time.sleep(pause_s)
 
 
 def _created(future: "Future[Any]", name: str) -> bool:

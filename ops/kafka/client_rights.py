@@ -17,8 +17,6 @@ from confluent_kafka.admin import (
 from ops.kafka.acl_table import APPLICATION_PREFIX
 from ops.tls.principal import Principal, Role
 
-_ANY_NAME = "*"
-
 
 def client_group(client: Principal) -> str:
     """The consumer group of a client; it may also use all that begin with this and a colon."""
@@ -34,20 +32,6 @@ def client_bindings(client: Principal, topics: Iterable[str]) -> frozenset[AclBi
             _binding(client, ResourceType.GROUP, group),
             _binding(client, ResourceType.GROUP, f"{group}:", ResourcePatternType.PREFIXED),
         ]
-    )
-
-
-def denial(client: Principal) -> frozenset[AclBinding]:
-    """Nothing any more, whatever is granted: a denial goes before every grant."""
-    return frozenset(
-        _binding(
-            client,
-            kind,
-            _ANY_NAME,
-            operation=AclOperation.ALL,
-            permission=AclPermissionType.DENY,
-        )
-        for kind in (ResourceType.TOPIC, ResourceType.GROUP)
     )
 
 
@@ -78,8 +62,5 @@ def _binding(
     kind: ResourceType,
     name: str,
     pattern: ResourcePatternType = ResourcePatternType.LITERAL,
-    *,
-    operation: AclOperation = AclOperation.READ,
-    permission: AclPermissionType = AclPermissionType.ALLOW,
 ) -> AclBinding:
-    return AclBinding(kind, name, pattern, client.kafka, "*", operation, permission)
+    return AclBinding(kind, name, pattern, client.kafka, "*", AclOperation.READ, AclPermissionType.ALLOW)

@@ -10,6 +10,7 @@ import pwd
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -23,6 +24,7 @@ from ops.postgres.program import PostgresPrograms, system_user
 from ops.postgres.role_table import ADMIN_ROLE
 from ops.postgres.texts import HOST, access_text, ident_text, settings_text
 from ops.tls.authority import CertificateFiles
+from ops.tls.principal import Principal
 from pipeline.core.errors import ConfigError
 
 # The database that every PostgreSQL has from its beginning.
@@ -66,23 +68,25 @@ def place(programs: PostgresPrograms, folder: Path, port: int) -> PostgresPlace:
     return PostgresPlace(programs, folder, port, system_user())
 
 
-def prepare(where: PostgresPlace, server: CertificateFiles, *, is_short_lived: bool = False) -> None:
+def prepare(
+    where: PostgresPlace,
+    server: CertificateFiles,
+    *,
+    revoked: Iterable[Principal] = (),
+    is_short_lived: bool = False,
+) -> None:
     """Make the database files when there are none; write settings, access rules and certificate anew.
+
+    Certificates of ``revoked`` speak for no role.
 
     Raises:
         ConfigError: the files are of another version, or could not be made (code ``postgres_files``).
     """
     _folder(where, where.folder)
-    _folder(where, where.folder / "tls")
-    for name, source in (
-        ("ca.pem", server.ca),
-        ("server.pem", server.certificate),
-        ("server.key", server.key),
-    ):
-        _file(where, where.folder / "tls" / name, source.read_bytes())
+    write_certificate(where, server)
     _file(where, where.folder / "postgresql.conf", settings_text(where.seen, where.port).encode())
     _file(where, where.folder / "hba.conf", access_text().encode())
-    _file(where, where.folder / "ident.conf", ident_text().encode())
+    write_map(where, revoked)
     version_file = where.folder / "data" / "PG_VERSION"
     if not version_file.exists():
         _make_files(where, is_short_lived=is_short_lived)
@@ -93,6 +97,22 @@ def prepare(where: PostgresPlace, server: CertificateFiles, *, is_short_lived: b
             code="postgres_files",
         )
     _forget_ended(where.folder / "data")
+
+
+def write_certificate(where: PostgresPlace, server: CertificateFiles) -> None:
+    """Put the server's certificate where it reads it, at its start or when told to."""
+    _folder(where, where.folder / "tls")
+    for name, source in (
+        ("ca.pem", server.ca),
+        ("server.pem", server.certificate),
+        ("server.key", server.key),
+    ):
+        _file(where, where.folder / "tls" / name, source.read_bytes())
+
+
+def write_map(where: PostgresPlace, revoked: Iterable[Principal]) -> None:
+    """Say whose certificates speak for which role; those of ``revoked`` for none."""
+    _file(where, where.folder / "ident.conf", ident_text(revoked).encode())
 
 
 def child(

@@ -1,10 +1,10 @@
 """The three settings files of a PostgreSQL of ours: the server's, who is admitted, which certificate is which role."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ops.postgres.role_table import CERTIFICATE_ROLES
-from ops.tls.principal import MAX_NAME_CHARACTERS
+from ops.tls.principal import MAX_NAME_CHARACTERS, Principal
 
 HOST = "127.0.0.1"
 MAX_CONNECTIONS = 100
@@ -48,13 +48,21 @@ def access_text(networks: Iterable[str] = (f"{HOST}/32",)) -> str:
     return "".join(f"hostssl all all {network} cert map={_MAP}\n" for network in networks)
 
 
-def ident_text() -> str:
-    """``pg_ident.conf``: the common name of a certificate is a principal, ``role:name``."""
+def ident_text(revoked: Iterable[Principal] = ()) -> str:
+    """``pg_ident.conf``: the common name of a certificate is a principal, ``role:name``; none of ``revoked``."""
     name = rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME_CHARACTERS - 1}}}"
+    gone = sorted(revoked, key=str)
     return "".join(
-        f'{_MAP} "/^{re.escape(role.value)}:{name}$" {database_role}\n'
+        f'{_MAP} "/^{re.escape(role.value)}:{_but([one.name for one in gone if one.role is role])}{name}$" '
+        f"{database_role}\n"
         for role, database_role in CERTIFICATE_ROLES.items()
     )
+
+
+def _but(names: Sequence[str]) -> str:
+    """Return the part of an expression that matches none of these names."""
+    # In the map's file a quoted word ends at the next quote; names hold letters, digits, dots and dashes alone.
+    return f"(?!(?:{'|'.join(name.replace('.', '[.]') for name in names)})$)" if names else ""
 
 
 def _transport(seen: str) -> dict[str, str]:

@@ -62,9 +62,9 @@ def redis_user(role: Role) -> str | None:
     return None if right is None else _USER_OF[right]
 
 
-def acl_line(name: str, password_sha256: str) -> str:
-    """One line of Redis's ACL file."""
-    user = REDIS_USERS[name]
+def acl_line(name: str, password_sha256: str, kind: str | None = None) -> str:
+    """One line of Redis's ACL file: a user, or one of its own name with the rights of the user ``kind``."""
+    user = REDIS_USERS[kind or name]
     scope = "~* &* +@all" if user.everything else f"~{KEY_PREFIX}* resetchannels -@all"
     rules = "".join(f" +{command}" for command in user.commands)
     return f"user {name} reset on #{password_sha256} {scope}{rules}"

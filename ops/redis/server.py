@@ -9,7 +9,7 @@ import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ops.files import private_folder, write_private
-from ops.redis.acl_table import REDIS_USERS, acl_line
+from ops.redis.acl_table import REDIS_USERS, acl_line, redis_user
 from ops.tls.authority import CertificateFiles
+from ops.tls.principal import Principal
 from pipeline.core.errors import ConfigError
 
 HOST = "127.0.0.1"
@@ -107,29 +108,60 @@ def bundled_program() -> RedisProgram:
     return RedisProgram(Path(path), has_tls=False)
 
 
-def prepare(place: RedisPlace, server: CertificateFiles) -> None:
-    """Write settings and users; passwords are made once.
+def place(folder: Path, logs: Path, port: int) -> RedisPlace:
+    """Describe a server in ``folder``, run by the best program that is here.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return RedisPlace(find_program(), folder, logs / "redis-server.log", port)
+
+
+def prepare(place: RedisPlace, server: CertificateFiles, revoked: Iterable[Principal] = ()) -> None:
+    """Write settings and users; passwords are made once. Accounts of ``revoked`` are gone.
 
     Raises:
         ConfigError: the folder's path is too long for a Unix socket.
     """
     for folder in (place.folder, place.folder / "passwords", place.folder / "data"):
         private_folder(folder)
-    write_private(place.folder / "users.acl", users_text(place.folder / "passwords").encode())
+    write_users(place, revoked)
     write_private(place.settings, _settings(place, server).encode())
 
 
-def users_text(passwords: Path) -> str:
-    """The ACL file of all users; their passwords are in the folder ``passwords``, each made when it is missing."""
+def write_users(place: RedisPlace, revoked: Iterable[Principal] = ()) -> None:
+    """Write the users that Redis knows from its next start on: each kind's, and every account but those of ``revoked``.
+
+    An account is a principal of its own right, by its password's file.
+    """
+    passwords = place.folder / "passwords"
+    for principal in revoked:
+        (passwords / str(principal)).unlink(missing_ok=True)
+    accounts = sorted(file.name for file in passwords.glob("*:*"))
+    text = users_text(passwords, [Principal.parse(name) for name in accounts])
+    write_private(place.folder / "users.acl", text.encode())
+
+
+def users_text(passwords: Path, accounts: Iterable[Principal] = ()) -> str:
+    """The ACL file of all users; their passwords are in the folder ``passwords``, each made when it is missing.
+
+    ``accounts`` get a user of their own name with the rights of their role, which can be turned off alone.
+    """
     # Nobody can log in as the default user, but Redis up to 8 replays scripts and transactions of its append-only
     # file with that user's rights, and without them silently drops them at every start.
     lines = ["user default reset off ~* &* +@all"]
-    for user in REDIS_USERS:
-        file = passwords / user
-        if not file.exists():
-            write_private(file, secrets.token_hex(32).encode())
-        lines.append(acl_line(user, hashlib.sha256(file.read_bytes()).hexdigest()))
+    kinds = {kind: kind for kind in REDIS_USERS}
+    kinds |= {str(one): kind for one in accounts if (kind := redis_user(one.role)) is not None}
+    lines += [user_line(passwords, name, kind) for name, kind in kinds.items()]
     return "\n".join(lines) + "\n"
+
+
+def user_line(passwords: Path, name: str, kind: str) -> str:
+    """The line of one user with the rights of a kind; its password is made when it is missing."""
+    file = passwords / name
+    if not file.exists():
+        write_private(file, secrets.token_hex(32).encode())
+    return acl_line(name, hashlib.sha256(file.read_bytes()).hexdigest(), kind)
 
 
 def durable_settings(data: Path, users: Path) -> dict[str, str]:

@@ -207,7 +207,7 @@ class Authority:
     def is_fresh(
         self, principal: Principal, files: CertificateFiles, *, now: datetime, hosts: Iterable[str] = ()
     ) -> bool:
-        """Whether files are whole, of these authorities, for these hosts, and more than a third of their life is left."""
+        """Whether files are whole, of these authorities, for these hosts, with more than a third of their life left."""
         try:
             held = x509.load_pem_x509_certificate(files.certificate.read_bytes())
             key = serialization.load_pem_private_key(files.key.read_bytes(), None)

@@ -26,6 +26,9 @@ class Lifetimes:
         return self.sites if branch_of(role) is Branch.SITES else self.parts
 
 
+USUAL_LIFETIMES = Lifetimes()
+
+
 class Holders:
     """Issues certificates into one data folder, and renews what is old; makes the authorities when there are none.
 
@@ -34,7 +37,7 @@ class Holders:
     """
 
     def __init__(
-        self, data_dir: Path, now: Callable[[], datetime], lifetimes: Lifetimes = Lifetimes()
+        self, data_dir: Path, now: Callable[[], datetime], lifetimes: Lifetimes = USUAL_LIFETIMES
     ) -> None:
         self._folder = data_dir / PKI_FOLDER
         self._now = now
@@ -72,7 +75,7 @@ class Holders:
 
     def revoked(self) -> list[Principal]:
         """Everybody who was revoked."""
-        return [Principal.parse(name) for name in read_revoked(self._folder / REVOKED)]
+        return revoked_in(self._folder)
 
     def all(self) -> list[Principal]:
         """Everybody who has a certificate here and was not revoked."""
@@ -82,6 +85,15 @@ class Holders:
             for file in self._folder.glob("*/*/certificate.pem")
         ]
         return [principal for principal in found if str(principal) not in gone]
+
+
+def revoked_in(folder: Path) -> list[Principal]:
+    """Everybody whose certificates were taken back; ``folder`` is the authorities'.
+
+    Raises:
+        ConfigError: the list is damaged.
+    """
+    return [Principal.parse(name) for name in read_revoked(folder / REVOKED)]
 
 
 def refuse_revoked(folder: Path, principal: Principal) -> None:

@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import event
 
-from ops.stack import KAFKA, REDIS, EmbeddedStack
+from ops.local_servers import KAFKA, REDIS
+from ops.stack import EmbeddedStack
 from pipeline.adapters.kafka import IdempotentProducer
 from pipeline.adapters.sql import engine as sql_engine
 from pipeline.core.topics import Topics

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.stack import KAFKA, EmbeddedStack
+from ops.local_servers import KAFKA
+from ops.stack import EmbeddedStack
 from pipeline.core.admission import TICK_VALUE, enact, judge, parse_value
 from pipeline.core.control import Control
 from pipeline.core.outcome import Outcome

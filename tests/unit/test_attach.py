@@ -10,10 +10,10 @@ from ops.kafka.acl_table import TOPIC_RIGHTS, grants
 from ops.kafka.client_rights import (
     client_bindings,
     client_group,
-    denial,
     granted_topics,
     is_denied,
 )
+from ops.kafka.live import denial
 from ops.tls.principal import Principal, Role
 from pipeline.apps import client_folder
 from pipeline.apps.cli import main
@@ -57,10 +57,12 @@ def test_the_role_itself_has_no_rights() -> None:
     assert grants(Role.CLIENT, Topics()) == ()
 
 
-def test_a_denial_is_of_every_topic_and_group() -> None:
+def test_a_denial_is_of_everything() -> None:
     assert {(b.restype, b.name) for b in denial(MARIA)} == {
         (ResourceType.TOPIC, "*"),
         (ResourceType.GROUP, "*"),
+        (ResourceType.TRANSACTIONAL_ID, "*"),
+        (ResourceType.BROKER, "kafka-cluster"),
     }
     assert is_denied(denial(MARIA))
     assert not is_denied(client_bindings(MARIA, TOPICS))

@@ -10,10 +10,11 @@ import typer
 from ops.files import private_folder, write_private
 from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN
-from ops.kafka.client_rights import client_bindings, client_group, denial, granted_topics, is_denied
+from ops.kafka.client_rights import client_bindings, client_group, granted_topics, is_denied
 from ops.kafka.rights_file import keep_rights
+from ops.revocation import revoke
 from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
-from ops.tls.holders import PKI_FOLDER, certificate_folder
+from ops.tls.holders import PKI_FOLDER, certificate_folder, refuse_revoked
 from ops.tls.principal import Principal, Role
 from pipeline.apps import client_folder
 from pipeline.apps.cli.context import emit_json, say
@@ -120,6 +121,7 @@ def _attach(
 ) -> Attachment:
     settings = running_settings(data_dir)
     topics = _topics(settings.topics, wanted)
+    refuse_revoked(data_dir / PKI_FOLDER, client)
     admin = _admin(data_dir, settings)
     held = admin.bindings(client.kafka)
     if is_denied(held):
@@ -163,15 +165,11 @@ def _write(
 
 def _revoke(data_dir: Path, client: Principal) -> list[str]:
     settings = running_settings(data_dir)
-    admin = _admin(data_dir, settings)
-    held = admin.bindings(client.kafka)
+    held = _admin(data_dir, settings).bindings(client.kafka)
     if not held:
         raise ConfigError(f"{client} is not attached; `bkdms attach --list` shows who is")
     topics = granted_topics(held)[client]
-    # The denial first: it cuts off the very next fetch, and no interruption leaves the name half revoked.
-    admin.add(denial(client) - held)
-    admin.remove(held - denial(client))
-    keep_rights(admin, data_dir)
+    revoke(data_dir, client, reason="taken back by bkdms attach", now=datetime.now(UTC))
     return topics
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from ops.kafka.topic_table import FOREVER, topic_table
-from ops.stack import KAFKA, POSTGRES
+from ops.local_servers import KAFKA, POSTGRES
 from pipeline.adapters.sql.growth import read_growth
 from pipeline.apps.local.deployment import SETTINGS_NAME
 from pipeline.config import Settings, load_settings

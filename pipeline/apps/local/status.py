@@ -10,9 +10,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from ops.child import ChildState, ChildStatus
+from ops.local_servers import KAFKA, POSTGRES, REDIS
 from ops.lock import holder
 from ops.ports import HOST, reserve
-from ops.stack import KAFKA, POSTGRES, REDIS
 from ops.supervisor import read_children
 from pipeline.apps.local.deployment import API_NAME, PROMETHEUS_NAME
 from pipeline.apps.local.disk import disk_forecast

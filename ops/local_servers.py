@@ -1,0 +1,56 @@
+"""Kafka, Redis and, where it runs, PostgreSQL of a data folder, as its administrator reaches them from any process."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ops import ports
+from ops.kafka.admin import KafkaAdmin
+from ops.kafka.broker import ADMIN, BrokerPlace
+from ops.postgres import server as postgres
+from ops.postgres.program import find_programs
+from ops.redis.server import RedisAddress, RedisPlace, place
+from ops.tls.authority import CertificateFiles
+from ops.tls.holders import certificate_folder
+
+KAFKA = "kafka"
+CONTROLLER = "kafka_controller"
+REDIS = "redis"
+POSTGRES = "postgres"
+PORTS_FILE = "ports.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalServers:
+    """Where the servers are; ``asking`` is the administrator's certificate."""
+
+    kafka: BrokerPlace
+    redis: RedisPlace
+    postgres: postgres.PostgresPlace | None
+    asking: CertificateFiles
+
+    @classmethod
+    def of(cls, data_dir: Path) -> "LocalServers":
+        """The servers that run in ``data_dir``.
+
+        Raises:
+            ConfigError: the file of ports is damaged, or a program is not installed any more.
+        """
+        chosen = ports.reserve(data_dir / PORTS_FILE, (KAFKA, CONTROLLER, REDIS))
+        logs = data_dir / "logs"
+        database = None
+        if POSTGRES in chosen and ports.is_open(chosen[POSTGRES]):
+            database = postgres.place(find_programs(), data_dir / POSTGRES, chosen[POSTGRES])
+        return cls(
+            BrokerPlace(data_dir / KAFKA, logs, chosen[KAFKA], chosen[CONTROLLER]),
+            place(data_dir / REDIS, logs, chosen[REDIS]),
+            database,
+            CertificateFiles.of(certificate_folder(data_dir, ADMIN)),
+        )
+
+    def kafka_admin(self) -> KafkaAdmin:
+        """A client that may do everything in Kafka."""
+        return KafkaAdmin(self.kafka.bootstrap, self.asking)
+
+    def redis_admin(self) -> RedisAddress:
+        """Where Redis is for its administrator."""
+        return self.redis.address("admin", self.asking)
