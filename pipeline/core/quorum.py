@@ -5,6 +5,7 @@ One node has one voice, however many keys it holds and however often it signed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
@@ -30,6 +31,7 @@ from pipeline.core.note import (
     VerifierKey,
     is_name,
     open_note,
+    parse_note,
 )
 
 MAX_NODE_KEYS: Final = MAX_SIGNATURES // 2
@@ -131,6 +133,10 @@ class CertificateProblem:
     detail: str
 
 
+PolicyAt = Callable[[int], Policy]
+"""The policy that certifies the block which ends at a tree size."""
+
+
 def certificate_room(policy: Policy) -> int:
     """Return how many bytes a certificate with a signature of every key of ``policy`` takes at most."""
     room = MAX_CHECKPOINT_BYTES + 1
@@ -207,3 +213,14 @@ def check_certificate(certificate: bytes, origin: str, policy: Policy) -> Certif
         return CertificateProblem(CertificateReason.TOO_FEW_NODES, detail)
     signers = tuple(sorted(earliest))
     return Certified(checkpoint, signers, tuple(earliest[node] for node in signers))
+
+
+def check_stated(certificate: bytes, origin: str, policy_at: PolicyAt) -> Certified | CertificateProblem:
+    """Check a certificate under the policy of the tree size that it states, whatever block it is attached to."""
+    note = parse_note(certificate)
+    if isinstance(note, NoteProblem):
+        return CertificateProblem(CertificateReason.BAD_NOTE, note)
+    checkpoint = parse_checkpoint(note.text)
+    if isinstance(checkpoint, CheckpointProblem):
+        return CertificateProblem(CertificateReason.BAD_CHECKPOINT, checkpoint)
+    return check_certificate(certificate, origin, policy_at(checkpoint.size))

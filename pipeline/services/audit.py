@@ -264,7 +264,7 @@ class Auditor:
             return
         parsed = parse_certified(data)
         if parsed is not None:
-            self._watch.check(parsed[1], self._state.policy, self._state.head.frontier.size)
+            self._watch.check(parsed[1], self._state.policy_at, self._state.head.frontier.size)
 
 
 async def audit(

@@ -10,7 +10,7 @@ from pipeline.core.block import Block
 from pipeline.core.errors import IntegrityError
 from pipeline.core.genesis import Genesis
 from pipeline.core.merkle import Frontier
-from pipeline.core.quorum import Certified, Policy, check_certificate
+from pipeline.core.quorum import Certified, PolicyAt, check_stated
 
 RootOfSize = Callable[[int], bytes | None]
 """Root (32 bytes) of the tree after the stored block that ends at a tree size; None where no block ends there."""
@@ -39,13 +39,13 @@ class CertificateWatch:
         """Take up what ``claims`` gave at an earlier time."""
         self._ahead.update(claims)
 
-    def check(self, certificate: bytes, policy: Policy, size: int) -> Certified | None:
+    def check(self, certificate: bytes, policy_at: PolicyAt, size: int) -> Certified | None:
         """Return what a certificate states, having compared it with our chain of ``size`` leaves; None if invalid.
 
         Raises:
             IntegrityError: it is valid and contradicts our chain (code ``fork``).
         """
-        certified = check_certificate(certificate, self._genesis.origin, policy)
+        certified = check_stated(certificate, self._genesis.origin, policy_at)
         if not isinstance(certified, Certified):
             return None
         checkpoint = certified.checkpoint

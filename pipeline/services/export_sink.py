@@ -99,6 +99,7 @@ class ExportSink:
         self._files = files
         self._store = store
         self._policy = policy
+        self._state = ChainState(genesis)
         self._edge = Edge.EMPTY
         self._note = b""
         self._exported: Checkpoint | None = None
@@ -121,6 +122,7 @@ class ExportSink:
             self._store.clear()
             self._note = b""
             state, next_offset, edge = ChainState(self._genesis), 0, Edge.EMPTY
+        self._state = state
         exported = self._exported
         if exported is not None and not self._holds(exported, edge.size):
             raise _fork(exported)
@@ -210,7 +212,7 @@ class ExportSink:
         checkpoint = None if isinstance(note, NoteProblem) else parse_checkpoint(note.text)
         assert not isinstance(note, NoteProblem)  # noqa: S101  verified by the follower
         assert isinstance(checkpoint, Checkpoint)  # noqa: S101  verified by the follower
-        nodes = {(key.name, key.key_id) for key in self._genesis.policy.nodes}
+        nodes = {(key.name, key.key_id) for key in self._state.policy_at(checkpoint.size).nodes}
         known = [line for line in note.signatures if (line.name, line.key_id) in nodes]
         return format_note(note.text, [sign_as_log(checkpoint, self._signer), *known])
 

@@ -232,7 +232,7 @@ class Follower:
             return
         block, certificate = parsed
         frontier = state.head.frontier
-        certified = self._watch.check(certificate, state.policy, frontier.size)
+        certified = self._watch.check(certificate, state.policy_at, frontier.size)
         if certified is not None and problem.reason is BlockReason.REPEAT:
             self._seen_again = max(self._seen_again, certified.checkpoint.size)
         if certified is None or problem.reason in (BlockReason.REPEAT, BlockReason.GAP):

@@ -179,7 +179,7 @@ class LedgerRebuild:
         """Halt where what the ledger holds instead carries a valid certificate of another tree."""
         parsed = parse_certified(body or b"")
         if parsed is not None:
-            self._watch.check(parsed[1], self._state.policy, self._state.head.frontier.size)
+            self._watch.check(parsed[1], self._state.policy_at, self._state.head.frontier.size)
 
     async def _put_headers(self, height: int) -> bool:
         headers = list(self._sink.headers)

@@ -13,7 +13,7 @@ from typing import Final
 from pipeline.core.block import Block, certified_body, encode_certified, parse_block, parse_certified
 from pipeline.core.checkpoint import Checkpoint, Cosignature, assemble_certificate
 from pipeline.core.genesis import Genesis
-from pipeline.core.quorum import Certified, check_certificate
+from pipeline.core.quorum import Certified, check_stated
 from pipeline.core.replica import Extended, extend
 from pipeline.core.state import ChainState
 from pipeline.core.topics import Topics
@@ -49,11 +49,15 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A block that some nodes signed and no quorum, as far as the given folders tell."""
+    """A block that some nodes signed and no quorum, as far as the given folders tell.
+
+    ``blocks_the_chain`` where so many signed it that without it no quorum is left for another one.
+    """
 
     height: int
     block_hash: bytes
     nodes: tuple[str, ...]
+    blocks_the_chain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,7 @@ class Restore:
         """Halt where a block that is not in the chain carries a valid certificate that contradicts it."""
         parsed = parse_certified(data)
         if parsed is not None:
-            self._watch.check(parsed[1], self._state.policy, self._state.head.frontier.size)
+            self._watch.check(parsed[1], self._state.policy_at, self._state.head.frontier.size)
 
     async def _supplied(self, height: int, supplies: Sequence[Supply]) -> bytes | None:
         """Return the next block from the first place that has it, once none contradicts it."""
@@ -208,7 +212,7 @@ class Restore:
         for record in signed:
             vote = parse_vote(self._genesis.chain, record.message)
             if vote is not None and (vote.tree_size, vote.root) == (checkpoint.size, checkpoint.root):
-                lines = genuine_lines(self._genesis, vote)
+                lines = genuine_lines(self._genesis.origin, self._state.policy, vote)
                 if lines:
                     found[vote.node] = lines
         return found
@@ -251,18 +255,17 @@ class Restore:
         parsed = parse_certified(data)
         if parsed is None:
             return False
-        return isinstance(check_certificate(parsed[1], self._genesis.origin, self._state.policy), Certified)
+        return isinstance(check_stated(parsed[1], self._genesis.origin, self._state.policy_at), Certified)
 
     def _unfinished(self, height: int, signed: Sequence[SignedBlock]) -> Iterator[Unfinished]:
         nodes: dict[bytes, set[str]] = defaultdict(set)
         for record in signed:
             vote = parse_vote(self._genesis.chain, record.message)
-            if vote is not None and genuine_lines(self._genesis, vote):
+            if vote is not None and genuine_lines(
+                self._genesis.origin, self._state.policy_at(vote.tree_size), vote
+            ):
                 nodes[record.block_hash].add(vote.node)
+        policy = self._state.policy
+        spare = len(policy.node_names) - policy.quorum
         for block_hash, names in nodes.items():
-            yield Unfinished(height, block_hash, tuple(sorted(names)))
-
-
-def blocks_the_chain(genesis: Genesis, unfinished: Unfinished) -> bool:
-    """Tell whether so many nodes signed a block that without it no quorum is left for another one."""
-    return len(unfinished.nodes) > len(genesis.policy.node_names) - genesis.policy.quorum
+            yield Unfinished(height, block_hash, tuple(sorted(names)), len(names) > spare)

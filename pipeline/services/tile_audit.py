@@ -10,12 +10,13 @@ from functools import partial
 from typing import Final
 
 from pipeline.core.block import MAX_CERTIFIED_BYTES
+from pipeline.core.checkpoint import Checkpoint, CheckpointProblem, parse_checkpoint
 from pipeline.core.genesis import Genesis
 from pipeline.core.leaves import is_header
 from pipeline.core.merkle import Frontier, root_of
 from pipeline.core.note import NoteProblem, open_note
 from pipeline.core.policy_file import log_verifier
-from pipeline.core.quorum import CertificateProblem, Certified, check_certificate
+from pipeline.core.quorum import CertificateProblem, CertificateReason, check_stated
 from pipeline.core.tiles import (
     CHECKPOINT,
     ENTRIES,
@@ -46,21 +47,25 @@ class TileAudit:
     def __init__(self, genesis: Genesis, read: Read) -> None:
         self._genesis = genesis
         self._read = read
-        self._certified: Certified | None = None
+        self._note = b""
+        self._tree: Checkpoint | None = None
         self._finding: Finding | None = None
 
     def open(self) -> int:
-        """Read and check the checkpoint; return the number of leaves that it certifies, 0 where it is no good.
+        """Read and check the checkpoint; return the number of leaves that it states, 0 where it is no good.
+
+        Whether enough nodes stand behind it is told last: who they are may have been changed by the leaves below it.
 
         Raises:
             TransientError: the log is away.
         """
         try:
-            self._certified = _checkpoint(self._genesis, self._read(CHECKPOINT))
+            self._note = self._read(CHECKPOINT)
+            self._tree = _checkpoint(self._genesis, self._note)
         except WrongError as error:
             self._finding = error.finding
             return 0
-        return self._certified.checkpoint.size
+        return self._tree.size
 
     async def run(self, auditor: Auditor, progress: Callable[[int], None]) -> AuditReport:
         """Audit the log from where the auditor stands; ``progress`` hears of leaves.
@@ -68,11 +73,11 @@ class TileAudit:
         Raises:
             TransientError: the log, a helper or the disk are away.
         """
-        report, certified = auditor.report, self._certified
-        if certified is None:
+        report, tree = auditor.report, self._tree
+        if tree is None:
             report.finding = self._finding
             return report
-        tree, heard = certified.checkpoint, report.tree_size
+        heard = report.tree_size
         if tree.size < heard:
             detail = f"a tree of {tree.size} leaves, fewer than the {heard} audited before"
             report.finding = _wrong(CHECKPOINT, detail)
@@ -83,14 +88,19 @@ class TileAudit:
             progress(report.tree_size - heard)
             heard = report.tree_size
 
-        report = await audit(auditor, self._windows(certified, report.tree_size), settled)
-        report.certified_by = certified.signers
+        report = await audit(auditor, self._windows(tree, report.tree_size), settled)
         if report.finding is None and (report.tree_size, report.root) != (tree.size, tree.root):
             report.finding = _wrong(CHECKPOINT, "is not of the tree that was audited before")
+        if report.finding is None:
+            certified = check_stated(self._note, self._genesis.origin, auditor.state.policy_at)
+            if isinstance(certified, CertificateProblem):
+                report.finding = _wrong(CHECKPOINT, f"{certified.reason.value}: {certified.detail}")
+            else:
+                report.certified_by = certified.signers
         return report
 
-    async def _windows(self, certified: Certified, start: int) -> AsyncIterator[list[Source]]:
-        windows = _windows(_blocks(_bundles(certified, self._read, start), start))
+    async def _windows(self, tree: Checkpoint, start: int) -> AsyncIterator[list[Source]]:
+        windows = _windows(_blocks(_bundles(tree, self._read, start), start))
         while (window := await in_thread(partial(next, windows, None))) is not None:
             yield window
 
@@ -138,24 +148,27 @@ def _headless(places: list[Leaf], why: str) -> Finding:
     return _wrong(first.file, detail)
 
 
-def _checkpoint(genesis: Genesis, note: bytes) -> Certified:
+def _checkpoint(genesis: Genesis, note: bytes) -> Checkpoint:
     if not note:
         raise WrongError(_wrong(CHECKPOINT, "missing"))
     opened = open_note(note, [log_verifier(genesis)])
     if isinstance(opened, NoteProblem):
         raise WrongError(_wrong(CHECKPOINT, f"the log's signature: {opened.value}"))
-    certified = check_certificate(note, genesis.origin, genesis.policy)
-    if isinstance(certified, CertificateProblem):
-        raise WrongError(_wrong(CHECKPOINT, f"{certified.reason.value}: {certified.detail}"))
-    return certified
+    checkpoint = parse_checkpoint(opened.text)
+    if isinstance(checkpoint, CheckpointProblem):
+        raise WrongError(_wrong(CHECKPOINT, f"{CertificateReason.BAD_CHECKPOINT.value}: {checkpoint.value}"))
+    if checkpoint.origin != genesis.origin:
+        detail = f"{checkpoint.origin} is not {genesis.origin}"
+        raise WrongError(_wrong(CHECKPOINT, f"{CertificateReason.WRONG_ORIGIN.value}: {detail}"))
+    return checkpoint
 
 
-def _bundles(certified: Certified, read: Read, start: int) -> Iterator[list[tuple[bytes, Leaf]]]:
+def _bundles(tree: Checkpoint, read: Read, start: int) -> Iterator[list[tuple[bytes, Leaf]]]:
     """Yield the leaves from ``start`` on, a bundle at a time, each with its place and its hash in the tree."""
-    size, levels = certified.checkpoint.size, levels_of(certified.checkpoint.size)
+    size, levels = tree.size, levels_of(tree.size)
     rows = [_row(read, size, level) for level in range(levels)]
     peaks = (peak for row in reversed(rows) for peak in Frontier.EMPTY.extend(row).peaks)
-    if Frontier(size, tuple(peaks)).root() != certified.checkpoint.root:
+    if Frontier(size, tuple(peaks)).root() != tree.root:
         names = " ".join(_edge_tile(size, level).path for level, row in enumerate(rows) if row)
         raise WrongError(_wrong(CHECKPOINT, f"its root is not that of the partial tiles {names}"))
     for level in reversed(range(1, levels)):  # the higher a row, the further left are its leaves

@@ -38,11 +38,12 @@ from pipeline.core.sealing import Suite
 from pipeline.core.signing import verify
 from pipeline.core.tlog_policy import TlogPolicy, parse_policy
 from pipeline.core.tracing import TracingCode, parse_tracing_code
-from pipeline.services.access import read_request, write_request
+from pipeline.services.access import read_request
 from pipeline.services.accounting.votes import genuine_lines, parse_vote
 from schemas import schema
 from tests.fuzz.material import CACHE, material
 from tests.fuzz.target import Bytes, Target, text
+from tests.support.access import request_of
 from tests.support.world import packet_value
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -154,7 +155,7 @@ def vote(data: bytes) -> bool:
     fields = avro.unframe(schema("Cosignature"), data)
     assert fields is not None
     assert avro.frame(schema("Cosignature"), avro.encode(schema("Cosignature"), fields)) == data
-    if genuine_lines(genesis, found):
+    if genuine_lines(genesis.origin, genesis.policy, found):
         checkpoint = material().checkpoints.get(found.tree_size)
         assert checkpoint is not None
         assert checkpoint.root == found.root, "a node never signed this tree"
@@ -231,10 +232,7 @@ def access_request(data: bytes) -> bool:
 def _requests() -> Bytes:
     genesis = material().world.genesis
     sites = [material().world.site(number, suite) for number, suite in enumerate(Suite, 1)]
-    return [
-        write_request(genesis, s.name, s.signer, suites=(s.suite,), indicators=("LOCAL:TRAFFIC_SPEED",))
-        for s in sites
-    ]
+    return [request_of(genesis, site) for site in sites]
 
 
 def _codes() -> Bytes:

@@ -25,7 +25,6 @@ from pipeline.core.state import ChainState
 from pipeline.core.topics import Topics
 from pipeline.ports import SignedBlock
 from pipeline.services.accounting.votes import Candidate, vote_message
-from pipeline.services.restore import blocks_the_chain
 from tests.support.commands import Ended, bkdms, settings_file
 from tests.support.nodes import ChainRig, chain_rig
 from tests.support.outage_consumers import PlatformRig
@@ -270,7 +269,7 @@ async def test_what_enough_nodes_signed_before_kafka_was_lost_is_completed(rig: 
     done = await restore_blocks(settings, everything, lambda _height: None)
     (unfinished,) = done.unfinished
     assert (done.height, unfinished.height, unfinished.nodes) == (2, 3, ("node-0", "node-1"))
-    assert blocks_the_chain(rig.world.genesis, unfinished)
+    assert unfinished.blocks_the_chain
     sign_too(rig, 2, records[0], state)
     done = await restore_blocks(settings, everything, lambda _height: None)
     assert (done.found, done.height, done.completed, done.unfinished) == (2, 3, (3,), ())

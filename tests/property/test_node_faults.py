@@ -205,7 +205,7 @@ class NodeFaults(RuleBasedStateMachine):
         for record in records[self.seen_votes :]:
             vote = parse_vote(genesis.chain, record.value)
             assert vote is not None
-            assert genuine_lines(genesis, vote)
+            assert genuine_lines(genesis.origin, genesis.policy, vote)
             tree = (vote.tree_size, vote.root)
             assert self.signed.setdefault((vote.node, vote.height), tree) == tree
         self.seen_votes = len(records)

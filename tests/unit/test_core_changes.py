@@ -1,5 +1,6 @@
 """Changes of rights and authorities in the ledger: from where on each counts, and what stays as it was."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -8,18 +9,24 @@ from pipeline.core.block import encode_certified
 from pipeline.core.control import (
     AccessLogHead,
     AccessLogKey,
+    Action,
     Amend,
     Body,
+    Control,
     NewContract,
     Nodes,
     Registrars,
     Resume,
     Rules,
     Suspend,
+    action_of,
+    encode_body,
+    parse_control,
     possession_message,
 )
 from pipeline.core.derive import Derived, Deriver, LogRecord
 from pipeline.core.errors import IntegrityError
+from pipeline.core.genesis import parse_genesis
 from pipeline.core.keys import Use
 from pipeline.core.note import MLDSA44
 from pipeline.core.outcome import Outcome
@@ -29,6 +36,8 @@ from pipeline.core.signing import Ed25519Signer, MlDsa44Signer, Signer
 from pipeline.core.state import ChainState
 from tests.support.admission_case import Case
 from tests.support.world import NOW_MS, TestSite, control_value, packet_value, secret
+from tests.vectors import generate_changes
+from tests.vectors.core_world import FOLDER
 
 NEW = Ed25519Signer(secret("new hardware"), Use.SITE)
 THIEF_FREE = Ed25519Signer(secret("second registrar"), Use.REGISTRAR)
@@ -259,3 +268,25 @@ def test_nothing_follows_a_change_of_terms_in_its_block() -> None:
     assert isinstance(refused, BlockProblem)
     assert "after a change of terms" in refused.detail
     assert state.rules_version == 2
+
+
+VECTORS = json.loads((FOLDER / generate_changes.NAME).read_text())
+
+
+def test_the_stored_vectors_of_changes_are_those_of_the_generator() -> None:
+    assert (FOLDER / generate_changes.NAME).read_text() == generate_changes.content()
+
+
+def test_the_stored_changes_are_admitted_in_turn_and_encoded_to_the_same_bytes() -> None:
+    deriver = Deriver(ChainState(parse_genesis(VECTORS["genesis"].encode())))
+    for offset, item in enumerate(VECTORS["records"]):
+        raw = bytes.fromhex(item["raw"])
+        control = parse_control(raw)
+        assert isinstance(control, Control)
+        assert encode_body(control.body) in control.clear
+        assert (action_of(control.body), control.control_id.hex()) == (item["action"], item["id"])
+        fed = deriver.feed(LogRecord(offset, VECTORS["time"], control_value(raw)))
+        assert fed.outcome is Outcome.ADMITTED
+    kinds = {item["action"] for item in VECTORS["records"]}
+    assert kinds == {Action.ENROL, *range(Action.SUSPEND, Action.ACCESS_LOG_HEAD + 1)}
+    assert deriver.state.rules_version == 2

@@ -93,7 +93,7 @@ def test_a_vote_carries_both_cosignatures_and_counts_once() -> None:
     chain = Chain(World(mldsa44=True))
     chain.enrol(chain.world.site(1))
     derived, genesis = chain.blocks[-1], chain.world.genesis
-    ballot = Ballot(genesis, derived.block.header.height - 1)
+    ballot = Ballot(genesis.origin, lambda _size: genesis.policy, derived.block.header.height - 1)
     ballot.add_derived(derived)
     about = Candidate(derived.block.header.height, derived.block.hash, derived.checkpoint)
     for name in ("node-0", "node-1", "node-2"):

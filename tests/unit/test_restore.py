@@ -13,7 +13,7 @@ from pipeline.core.replica import Extended, extend
 from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing, SignedBlock
 from pipeline.services.accounting.votes import Candidate, vote_message
-from pipeline.services.restore import Restore, Restored, Supply, blocks_the_chain
+from pipeline.services.restore import Restore, Restored, Supply
 from pipeline.services.signatures import SignaturePool
 from pipeline.services.site_directory import SiteDirectory
 from tests.support.chain import Chain, MemoryReader, MemoryTopic, framed
@@ -214,7 +214,7 @@ async def test_what_too_few_nodes_signed_is_named_and_left_alone(chain: Chain) -
         (item,) = done.unfinished
         assert (done.height, item.height, item.block_hash) == (19, 20, last.block.hash)
         assert item.nodes == tuple(NODES[:count])
-        assert blocks_the_chain(chain.world.genesis, item) is blocking
+        assert item.blocks_the_chain is blocking
 
 
 async def test_a_node_counts_once_and_only_by_its_own_key(chain: Chain) -> None:

@@ -53,12 +53,12 @@ def record(suite: int, number: int) -> bytes:
     return plain.avro("UnifiedRecord", named(suite) | fields)
 
 
-def contract() -> bytes:
-    """Return the encoded contract: the defaults of version 1."""
+def contract(version: int = 1) -> bytes:
+    """Return the encoded contract: the defaults of version 1, or of another version."""
     numbers = {"period": PERIOD, "max_packet": 61_440, "max_entries": 4096, "max_block": 880_000}
     limits = {"max_sequence_jump": 1_000_000, "skew": 300_000, "max_age": 2_592_000_000}
     suites = {"suites": [{"suite": suite, "expires": 0} for suite in plain.SUITES]}
-    return plain.avro("Contract", {"version": 1} | numbers | limits | suites)
+    return plain.avro("Contract", {"version": version} | numbers | limits | suites)
 
 
 def genesis() -> bytes:

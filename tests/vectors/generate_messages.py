@@ -19,6 +19,7 @@ from tests.vectors.core_world import (
     controls,
     named,
     packets,
+    secrets,
 )
 from tests.vectors.generate_certificate import key_id
 from tests.vectors.generate_core import blocks, log
@@ -85,17 +86,19 @@ def registrations() -> list[Vector]:
     enrolments = [(1, index, raw) for index, (action, raw, _) in enumerate(controls()) if action == 1]
     found = []
     for suite, (height, entry, raw) in enumerate([*enrolments, (2, 3, controls()[-1][1])], 1):
-        name = named(min(suite, 3))
+        name, is_enrolment = named(min(suite, 3)), height == 1
+        site = secrets(suite)[0] if is_enrolment else None
+        own = plain.fingerprint(plain.SITE, site[0], plain.signing_public(*site)) if site else b""
         fields = name | {
             "chain": CHAIN,
-            "active": height == 1,
+            "active": is_enrolment,
             "height": height,
             "entry": entry,
             "control": raw,
         }
         found.append(
             {
-                "key": (CHAIN + b"US/unlocode:USMES/" + name["site_id"]).hex(),
+                "key": (CHAIN + b"US/unlocode:USMES/" + name["site_id"] + own).hex(),
                 "value": plain.framed("SiteRegistration", plain.avro("SiteRegistration", fields)).hex(),
             }
         )

@@ -27,10 +27,15 @@ def keyed_genesis() -> bytes:
 
 def reanchor(chain: bytes) -> tuple[bytes, bytes]:
     """Return the encoded record of the first and third root key, and its identifier."""
+    body = plain.avro("Reanchor", {"incarnation": 2, "height": 0, "block_hash": chain})
+    return by_roots(chain, 1, bytes(32), REANCHOR_ACTION, body)
+
+
+def by_roots(chain: bytes, sequence: int, previous: bytes, action: int, body: bytes) -> tuple[bytes, bytes]:
+    """Return an encoded record of the first and third root key, and its identifier."""
     signers = [(secret, plain.signing_public(plain.ED25519, secret)) for secret in (ROOTS[0], ROOTS[2])]
     names = [plain.fingerprint(plain.ROOT, plain.ED25519, public) for _, public in signers]
-    body = plain.avro("Reanchor", {"incarnation": 2, "height": 0, "block_hash": chain})
-    clear = plain.long(1) + chain + names[0] + plain.long(1) + bytes(32) + plain.long(REANCHOR_ACTION)
+    clear = plain.long(1) + chain + names[0] + plain.long(sequence) + previous + plain.long(action)
     clear += plain.blob(body)
     lines = [
         name + plain.sign(plain.ED25519, secret, b"bkdms/control/v1\0" + clear)

@@ -162,10 +162,16 @@ def packet_id(raw: bytes) -> bytes:
 
 
 def control(
-    chain: bytes, secret: bytes, sequence: int, previous: bytes, action: int, body: bytes
+    chain: bytes,
+    secret: bytes,
+    sequence: int,
+    previous: bytes,
+    action: int,
+    body: bytes,
+    use: int = REGISTRAR,
 ) -> tuple[bytes, bytes]:
-    """Return an encoded control record of an Ed25519 registrar, and its identifier."""
-    issuer = fingerprint(REGISTRAR, ED25519, signing_public(ED25519, secret))
+    """Return an encoded control record of an Ed25519 key (a registrar's, if not said), and its identifier."""
+    issuer = fingerprint(use, ED25519, signing_public(ED25519, secret))
     clear = long(1) + chain + issuer + long(sequence) + previous + long(action) + blob(body)
     signature = sign(ED25519, secret, b"bkdms/control/v1\0" + clear)
     return clear + long(1) + issuer + signature + b"\0", digest(b"bkdms/control-id/v1\0", clear)

@@ -15,7 +15,7 @@ from pipeline.config import Settings, load_settings
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.services.reanchor import Reanchored
-from pipeline.services.restore import Restored, blocks_the_chain
+from pipeline.services.restore import Restored
 
 _PORTS: Final = ("ports.json", "worker-ports.json")
 _SHOWN: Final = 5
@@ -80,9 +80,7 @@ def _fill(
         settings = load_settings(data_dir / "settings" / f"{genesis.policy.node_names[0]}.toml")
         sources = Sources([backup / BLOCKS], _node_folders(data_dir, genesis))
         restored = asyncio.run(restore_blocks(settings, sources, progress))
-        can_go_on = not restored.problems and not any(
-            blocks_the_chain(genesis, item) for item in restored.unfinished
-        )
+        can_go_on = not restored.problems and not any(item.blocks_the_chain for item in restored.unfinished)
         reanchored = _reanchor(settings, chain, genesis) if can_go_on else None
     finally:
         deployment.stop()

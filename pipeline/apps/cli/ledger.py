@@ -12,9 +12,8 @@ from pipeline.apps.cli.context import emit_json, say, settings_of
 from pipeline.apps.cli.progress import block_progress
 from pipeline.apps.cli.rebuild import rebuild
 from pipeline.apps.cli.values import read_file, write_file
-from pipeline.core.genesis import Genesis
 from pipeline.services.reanchor import Reanchored
-from pipeline.services.restore import Restored, blocks_the_chain
+from pipeline.services.restore import Restored
 
 _FOUND_WRONG: Final = 1
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object as data.")]
@@ -49,15 +48,14 @@ def restore(
     Example: bkdms --config settings/node-1.toml ledger restore --blocks blocks.avro --node nodes/node-1
     """
     settings = settings_of(ctx)
-    genesis = load_genesis(settings.genesis)
     sources = restoring.Sources(blocks or (), node or ())
     with block_progress() as progress:
         done = asyncio.run(restoring.restore_blocks(settings, sources, progress))
-    blocking = [item for item in done.unfinished if blocks_the_chain(genesis, item)]
+    blocking = [item for item in done.unfinished if item.blocks_the_chain]
     if json:
         emit_json(_restored_json(done))
     else:
-        _tell_restored(done, genesis)
+        _tell_restored(done)
     if done.problems or blocking:
         raise typer.Exit(_FOUND_WRONG)
 
@@ -125,7 +123,7 @@ def _tell_reanchored(done: Reanchored, threshold: int, draft: Path | None) -> No
         say(f"{done.signatures} of {threshold} root keys have signed for block {done.height}; {rest}")
 
 
-def _tell_restored(done: Restored, genesis: Genesis) -> None:
+def _tell_restored(done: Restored) -> None:
     say(
         f"the blocks topic holds the chain up to block {done.height}; {done.height - done.found} were brought back"
     )
@@ -133,7 +131,7 @@ def _tell_restored(done: Restored, genesis: Genesis) -> None:
         say(f"block {height} got its certificate from what the nodes had signed")
     for item in done.unfinished:
         who = ", ".join(item.nodes)
-        if blocks_the_chain(genesis, item):
+        if item.blocks_the_chain:
             print(
                 f"BAD  block {item.height} ({item.block_hash.hex()[:16]}) is signed by {who} and lacks signatures; "
                 "they sign no other one, so the chain can't go on without it: give the folders of the other nodes too"

@@ -21,10 +21,9 @@ from pipeline.apps.runtime import WorkerOptions, run_worker
 from pipeline.apps.upkeep import upkeep_of
 from pipeline.config import RedisSettings, Settings, required
 from pipeline.core.avro import require_compiled_reader
-from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Use
-from pipeline.core.note import COSIGNATURE_V1, MLDSA44
+from pipeline.core.note import MLDSA44
 from pipeline.core.topics import Topics
 from pipeline.services.accounting.memory import NodeIdentity, NodeLinks
 from pipeline.services.accounting.node import AccountingNode
@@ -114,25 +113,20 @@ def node_links(settings: Settings, genesis: Genesis, connection: KafkaConnection
 
 
 def node_identity(settings: Settings, genesis: Genesis) -> NodeIdentity:
-    """Return who the settings say that this node is, with all keys that the genesis file names for it.
+    """Return who the settings say that this node is, with all its keys; whether they count, the ledger says.
 
     Raises:
-        ConfigError: a key file is missing or wrong, or holds another key than the genesis file names.
+        ConfigError: a key file is missing or wrong.
     """
-    name, signers, keys = settings.node_name, [], key_files(settings)
-    files = {COSIGNATURE_V1: settings.node_key, MLDSA44: settings.node_mldsa44_key}
-    for key in genesis.policy.nodes:
-        if key.node != name:
-            continue
-        signer = keys.signer(files[key.algorithm], Use.NODE)
-        if signer.public.raw != key.public_key:
-            raise ConfigError(
-                f"{files[key.algorithm]} is not the key that the genesis file names for node {name}"
-            )
-        signers.append(signer)
-    if not signers:
-        raise ConfigError(f"the genesis file names no node {name}; correct the setting node.name")
-    return NodeIdentity(name, tuple(signers), genesis.policy.node_names.index(name))
+    name, keys, names = settings.node_name, key_files(settings), genesis.policy.node_names
+    files = [settings.node_key]
+    # A node that joined later is not in the genesis file; it has the second key if there is a file for it.
+    if any((key.node, key.algorithm) == (name, MLDSA44) for key in genesis.policy.nodes) or (
+        settings.node_mldsa44_key is not None and settings.node_mldsa44_key.exists()
+    ):
+        files.append(settings.node_mldsa44_key)
+    signers = tuple(keys.signer(file, Use.NODE) for file in files)
+    return NodeIdentity(name, signers, names.index(name) if name in names else len(names))
 
 
 def account(

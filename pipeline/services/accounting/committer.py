@@ -9,9 +9,8 @@ from enum import StrEnum
 
 from pipeline.core.block import Block, parse_certified
 from pipeline.core.errors import IntegrityError
-from pipeline.core.genesis import Genesis
 from pipeline.core.merkle import Frontier
-from pipeline.core.quorum import Certified, check_certificate
+from pipeline.core.quorum import Certified, PolicyAt, check_stated
 from pipeline.ports import Ledger, LedgerBlock, LedgerHead, NodeStore
 
 _ATTEMPTS = 8
@@ -28,8 +27,8 @@ class Repair(StrEnum):
 class Committer:
     """Commits blocks in order for one node; ``repairs`` collects what it had to mend."""
 
-    def __init__(self, genesis: Genesis, ledger: Ledger, store: NodeStore) -> None:
-        self._genesis = genesis
+    def __init__(self, origin: str, policy_at: PolicyAt, ledger: Ledger, store: NodeStore) -> None:
+        self._origin, self._policy_at = origin, policy_at
         self._ledger = ledger
         self._store = store
         self.repairs: list[Repair] = []
@@ -101,7 +100,7 @@ class Committer:
         )
 
     def _certificate(self, certificate: bytes) -> Certified | None:
-        checked = check_certificate(certificate, self._genesis.origin, self._genesis.policy)
+        checked = check_stated(certificate, self._origin, self._policy_at)
         return checked if isinstance(checked, Certified) else None
 
     def _certifies(self, before: Frontier, block: Block, certificate: bytes) -> bool:

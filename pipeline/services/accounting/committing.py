@@ -11,6 +11,7 @@ from pipeline.core.packet import packet_id
 from pipeline.core.quorum import Certified, check_certificate
 from pipeline.ports import LedgerBlock
 from pipeline.services.accounting.memory import Committed, NodeMemory
+from pipeline.services.accounting.shown import show_policy
 from pipeline.services.accounting.startup import ledger_block
 from pipeline.services.accounting.votes import VoteOutcome, parse_vote
 from pipeline.telemetry import node_metrics as metrics
@@ -54,7 +55,7 @@ class Committing:
     def _count(self, value: bytes | None) -> None:
         memory = self._memory
         vote = parse_vote(memory.genesis.chain, value)
-        known = vote is not None and vote.node in memory.genesis.policy.node_names
+        known = vote is not None and vote.node in memory.policy.node_names
         if vote is None or not known:
             metrics.VOTES.labels("unknown", VoteOutcome.INVALID.value).inc()
             return
@@ -90,7 +91,7 @@ class Committing:
             parsed = parse_certified(held) if held is not None else None
             if parsed is None or parsed[0].encoded != derived.block.encoded:
                 return None
-            checked = check_certificate(parsed[1], memory.genesis.origin, memory.genesis.policy)
+            checked = check_certificate(parsed[1], memory.genesis.origin, derived.policy)
             if not isinstance(checked, Certified) or checked.checkpoint != derived.checkpoint:
                 return None
             certificate = parsed[1]
@@ -99,7 +100,7 @@ class Committing:
     async def _commit(self, derived: Derived, block: LedgerBlock) -> None:
         memory = self._memory
         metrics.count_stage("certified", block.height)
-        turn = (memory.identity.rank + block.height) % len(memory.genesis.policy.node_names)
+        turn = (memory.identity.rank + block.height) % len(memory.policy.node_names)
         await asyncio.sleep(turn * _STAGGER_S)
         before = derived.before
         commit = partial(memory.committer.commit, before, block, memory.published)
@@ -109,6 +110,8 @@ class Committing:
         memory.links.store.add_block(previous, committed)
         memory.committed = Committed(committed, before, derived.changes)
         memory.ballot.commit(block.height)
+        if derived.changes.tables.terms:
+            show_policy(memory.policy)
         self.report_repairs()
         metrics.count_stage("committed", block.height)
         metrics.TREE_SIZE.set(derived.checkpoint.size)

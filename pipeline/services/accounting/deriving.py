@@ -138,7 +138,7 @@ class Deriving:
             if until is None:
                 continue
             turn = memory.identity.rank + memory.deriver.state.head.height
-            late_ms = _TICK_LATE_MS + turn % len(memory.genesis.policy.node_names) * _TICK_STAGGER_MS
+            late_ms = _TICK_LATE_MS + turn % len(memory.policy.node_names) * _TICK_STAGGER_MS
             passed_ms = (asyncio.get_running_loop().time() - self._read_at_s) * 1000
             if self._broker_ms + passed_ms >= until + late_ms:
                 value = Outgoing(memory.genesis.topic, TICK_VALUE, None, memory.genesis.partition)

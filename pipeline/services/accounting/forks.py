@@ -3,19 +3,19 @@
 from typing import Final
 
 from pipeline.core.errors import IntegrityError
-from pipeline.core.genesis import Genesis
 from pipeline.core.merkle import Frontier
-from pipeline.core.quorum import Certified, check_certificate
+from pipeline.core.quorum import Certified, PolicyAt, check_stated
 
 KEPT_ROOTS: Final = 1024
 """Blocks whose certificates are compared; followers and auditors compare all."""
 
 
 class ForkWatch:
-    """The trees of the last committed blocks, and those that a quorum certified beyond them."""
+    """The trees of the last committed blocks, and those that a quorum certified beyond them, by ``policy_at``."""
 
-    def __init__(self, genesis: Genesis, frontier: Frontier) -> None:
-        self._genesis = genesis
+    def __init__(self, origin: str, policy_at: PolicyAt, frontier: Frontier) -> None:
+        self._origin = origin
+        self.policy_at = policy_at
         self._roots = {frontier.size: frontier.root()}
         self._size = frontier.size
         self._ahead: dict[int, bytes] = {}
@@ -38,7 +38,7 @@ class ForkWatch:
         Raises:
             IntegrityError: it is valid and contradicts the chain (code ``fork``).
         """
-        certified = check_certificate(certificate, self._genesis.origin, self._genesis.policy)
+        certified = check_stated(certificate, self._origin, self.policy_at)
         if not isinstance(certified, Certified):
             return None
         size, root = certified.checkpoint.size, certified.checkpoint.root

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from pipeline.core.derive import Derived, Deriver
-from pipeline.core.errors import TransientError
+from pipeline.core.errors import ConfigError, TransientError
 from pipeline.core.genesis import Genesis
 from pipeline.core.merkle import Frontier
+from pipeline.core.quorum import Policy
 from pipeline.core.signing import Signer
 from pipeline.core.state import Changes
 from pipeline.core.topics import Topics
@@ -30,6 +31,24 @@ class NodeIdentity:
     name: str
     signers: tuple[Signer, ...]
     rank: int
+
+
+def identity_in(identity: NodeIdentity, policy: Policy) -> NodeIdentity:
+    """Return the node as the policy in force names it, with those of its keys that count.
+
+    Raises:
+        ConfigError: the policy does not name the node, or names another key for it (code ``config.node_key``).
+    """
+    named = [key for key in policy.nodes if key.node == identity.name]
+    raws = {key.public_key for key in named}
+    signers = tuple(signer for signer in identity.signers if signer.public.raw in raws)
+    if not named or len(signers) < len(named):
+        raise ConfigError(
+            f"the policy in force names {'another key for' if named else 'no'} node {identity.name}: correct node.name "
+            "and its key files, or have the holders of the root keys name this key (`bkdms root propose nodes`)",
+            code="config.node_key",
+        )
+    return NodeIdentity(identity.name, signers, policy.node_names.index(identity.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +127,11 @@ class NodeMemory:
     def height(self) -> int:
         """Height of the last block that this node knows to be committed."""
         return self.committed.block.height if self.committed else 0
+
+    @property
+    def policy(self) -> Policy:
+        """The policy of the block that this node derives."""
+        return self.deriver.state.policy
 
     @property
     def tree_size(self) -> int:

@@ -11,19 +11,18 @@ import structlog
 from pipeline.core.derive import Deriver
 from pipeline.core.errors import TransientError
 from pipeline.core.genesis import Genesis
-from pipeline.core.outcome import Outcome
 from pipeline.core.topics import Topics
-from pipeline.services.accounting.committer import Committer, Repair
+from pipeline.services.accounting.committer import Committer
 from pipeline.services.accounting.committing import Committing
 from pipeline.services.accounting.deriving import Deriving
-from pipeline.services.accounting.memory import Committed, NodeIdentity, NodeLinks, NodeMemory
+from pipeline.services.accounting.memory import Committed, NodeIdentity, NodeLinks, NodeMemory, identity_in
 from pipeline.services.accounting.publishing import Publishing
+from pipeline.services.accounting.shown import show_policy
 from pipeline.services.accounting.startup import catch_up, recover_signing_records
-from pipeline.services.accounting.votes import Ballot, VoteOutcome
+from pipeline.services.accounting.votes import Ballot
 from pipeline.services.ending import end
 from pipeline.services.retry import retried
 from pipeline.telemetry import node_metrics as metrics
-from pipeline.telemetry.metrics import show_zeros
 
 _log = structlog.get_logger(__name__)
 
@@ -81,30 +80,21 @@ class AccountingNode:
             metrics.count_stage(stage, height)
         metrics.count_stage("published", resumed.published)
         metrics.TREE_SIZE.set(resumed.state.head.frontier.size)
-        _show_policy(genesis)
+        policy_at = resumed.forks.policy_at = resumed.state.policy_at
+        identity = identity_in(self._identity, resumed.state.policy)
+        show_policy(resumed.state.policy)
         _log.info("node_resumed", height=height, published=resumed.published)
         return NodeMemory(
-            self._identity,
+            identity,
             genesis,
             self._topics,
             links,
             Deriver(resumed.state),
-            Ballot(genesis, height),
-            Committer(genesis, links.ledger, links.store),
+            Ballot(genesis.origin, policy_at, height),
+            Committer(genesis.origin, policy_at, links.ledger, links.store),
             committed,
             resumed.published,
             resumed.blocks_next,
             resumed.forks,
             resumed.log_next,
         )
-
-
-def _show_policy(genesis: Genesis) -> None:
-    """Show how many nodes there are and are needed, and everything that an alarm waits for, at zero."""
-    names = genesis.policy.node_names
-    metrics.POLICY_NODES.set(len(names))
-    metrics.QUORUM_NODES.set(genesis.policy.quorum)
-    show_zeros(metrics.VOTES, [(name, outcome.value) for name in names for outcome in VoteOutcome])
-    show_zeros(metrics.VOTES, [("unknown", VoteOutcome.INVALID.value)])
-    show_zeros(metrics.REPAIRS, [(repair.value,) for repair in Repair])
-    show_zeros(metrics.OUTCOMES, [(outcome.label,) for outcome in Outcome])

@@ -106,7 +106,7 @@ async def _resume(
 ) -> Resumed:
     stored = store.load(genesis)
     state, last = stored.state, None
-    forks = ForkWatch(genesis, state.head.frontier)
+    forks = ForkWatch(genesis.origin, state.policy_at, state.head.frontier)
     for held in stored.tail:
         last = _extended(extend(state, held.certified, assume_signed))
         forks.grown(state.head.frontier)
@@ -183,7 +183,7 @@ async def _follow_topic(
             if parsed is not None:
                 forks.check(parsed[1])
             if result.reason is BlockReason.REPEAT:
-                published += _is_next_published(state.genesis, store, published, body)
+                published += _is_next_published(state, store, published, body)
             elif result.reason is BlockReason.UPGRADE:
                 raise IntegrityError(
                     f"blocks topic: {result}; check it with 'bkdms verify'", code="blocks_topic"
@@ -201,14 +201,15 @@ def _extended(result: Extended | BlockProblem) -> Extended:
     return result
 
 
-def _is_next_published(genesis: Genesis, store: NodeStore, published: int, body: bytes) -> bool:
+def _is_next_published(state: ChainState, store: NodeStore, published: int, body: bytes) -> bool:
     """Tell whether a repeat is the very block that we hold as the next one to be published, well certified."""
     parsed = parse_certified(body)
     held = store.held_block(published + 1)
     if parsed is None or held is None or not holds_same(held, parsed[0]):
         return False
-    certified = check_certificate(parsed[1], genesis.origin, genesis.policy)
-    return isinstance(certified, Certified) and certified.checkpoint.size == parsed[0].header.tree_size
+    size = parsed[0].header.tree_size
+    certified = check_certificate(parsed[1], state.genesis.origin, state.policy_at(size))
+    return isinstance(certified, Certified) and certified.checkpoint.size == size
 
 
 def holds_same(held: LedgerBlock, block: Block) -> bool:
@@ -268,7 +269,7 @@ async def recover_signing_records(
             if vote is None or vote.node != name or _tree(vote) in told or record.value is None:
                 continue
             is_beyond = vote.height > state.head.height and vote.tree_size > state.head.frontier.size
-            if is_beyond and genuine_lines(state.genesis, vote):
+            if is_beyond and genuine_lines(state.genesis.origin, state.policy_at(vote.tree_size), vote):
                 told.add(_tree(vote))
                 store.record_signed([SignedBlock(vote.height, vote.block_hash, record.value)])
                 learned += 1

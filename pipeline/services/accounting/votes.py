@@ -7,10 +7,9 @@ from enum import Enum
 from pipeline.core import avro
 from pipeline.core.checkpoint import Checkpoint, Cosignature, assemble_certificate, cosign
 from pipeline.core.derive import Derived
-from pipeline.core.genesis import Genesis
 from pipeline.core.merkle import EMPTY_ROOT
 from pipeline.core.note import split_timestamp
-from pipeline.core.quorum import cosigner_of
+from pipeline.core.quorum import Policy, PolicyAt, cosigner_of
 from pipeline.core.signing import Signer
 from schemas import schema
 
@@ -85,10 +84,10 @@ def parse_vote(chain: bytes, value: bytes | None) -> Vote | None:
     return Vote(raw["height"], raw["block_hash"], raw["tree_size"], raw["root"], raw["node"], cosignatures)
 
 
-def genuine_lines(genesis: Genesis, vote: Vote) -> tuple[Cosignature, ...]:
+def genuine_lines(origin: str, policy: Policy, vote: Vote) -> tuple[Cosignature, ...]:
     """Return the cosignatures of a vote that its node really made; height and block hash are not covered by them."""
-    signed = Checkpoint(genesis.origin, vote.tree_size, vote.root)
-    return tuple(c for c in vote.cosignatures if cosigner_of(signed, c, genesis.policy) == vote.node)
+    signed = Checkpoint(origin, vote.tree_size, vote.root)
+    return tuple(c for c in vote.cosignatures if cosigner_of(signed, c, policy) == vote.node)
 
 
 def _cosignature(name: str, line: bytes) -> Cosignature:
@@ -97,9 +96,10 @@ def _cosignature(name: str, line: bytes) -> Cosignature:
 
 @dataclass
 class Ballot:
-    """Derived blocks above the committed height, and the votes for them."""
+    """Derived blocks above the committed height, and the votes for them, each by the policy of its tree size."""
 
-    genesis: Genesis
+    origin: str
+    policy_at: PolicyAt
     committed: int
     _derived: dict[int, Derived] = field(default_factory=dict)
     _votes: dict[int, dict[str, tuple[Cosignature, ...]]] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class Ballot:
         derived = self._derived.get(vote.height)
         if derived is None:
             return self._keep_early(vote)
-        good = genuine_lines(self.genesis, vote)
+        good = genuine_lines(self.origin, derived.policy, vote)
         if not good:
             return VoteOutcome.INVALID
         if (vote.tree_size, vote.root) != (derived.checkpoint.size, derived.checkpoint.root):
@@ -146,15 +146,18 @@ class Ballot:
 
     def _keep_early(self, vote: Vote) -> VoteOutcome:
         highest = max(self._derived, default=self.committed)
-        if vote.height > highest + _EARLY_HEIGHTS or not genuine_lines(self.genesis, vote):
+        if vote.height > highest + _EARLY_HEIGHTS or not self._is_genuine(vote):
             return VoteOutcome.INVALID
         self._early.setdefault(vote.height, {})[vote.node] = vote
         return VoteOutcome.EARLY
 
+    def _is_genuine(self, vote: Vote) -> bool:
+        return bool(genuine_lines(self.origin, self.policy_at(vote.tree_size), vote))
+
     def certificate(self, height: int) -> bytes | None:
         """Return the certificate of a derived block, or None while nodes are missing."""
         derived, votes = self._derived.get(height), self._votes.get(height, {})
-        if derived is None or len(votes) < self.genesis.policy.quorum:
+        if derived is None or len(votes) < derived.policy.quorum:
             return None
         return assemble_certificate(derived.checkpoint, [c for lines in votes.values() for c in lines])
 
