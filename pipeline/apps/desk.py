@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from pipeline.adapters.access_book_file import AccessBookFile
 from pipeline.adapters.journal_file import JournalFile
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.keystore import new_sealing_key
@@ -21,12 +22,13 @@ from pipeline.services.registry_view import RegistryView
 
 @dataclass(frozen=True, slots=True)
 class OpenDesk:
-    """A desk at work: the chain, the registrar's signer, and where new platform keys go."""
+    """A desk at work: the chain, the registrar's signer, where new platform keys go, the book of access."""
 
     genesis: Genesis
     signer: Signer
     desk: RegistrarDesk
     make_key: MakeKey
+    book: AccessBookFile
 
 
 def key_maker(keys: KeyVault) -> MakeKey:
@@ -60,7 +62,8 @@ async def open_desk(settings: Settings) -> AsyncIterator[OpenDesk]:
     with JournalFile(settings.registrar.key, genesis.chain) as journal:
         desk = RegistrarDesk(signer, genesis, RegistryView(genesis, blocks), journal, producer)
         try:
-            yield OpenDesk(genesis, signer, desk, key_maker(key_vault(settings)))
+            book = AccessBookFile(settings.registrar.key, genesis.chain)
+            yield OpenDesk(genesis, signer, desk, key_maker(key_vault(settings)), book)
         finally:
             await producer.close()
             await blocks.close()

@@ -1,8 +1,6 @@
 """Names of sites and their bounds: country, city and site identifier (Y.4907 10.1)."""
 
-import re
 from functools import lru_cache
-from hashlib import sha256
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -12,8 +10,6 @@ MAX_LONG = 2**63 - 1
 SITE_ID_BYTES = 16
 _CACHED_NAMES = 4096  # the same few come with every packet
 _V4_PREFIX = bytes(10) + b"\xff\xff"
-_READABLE_CHARS = 21  # of a transport name, before the hash; a certificate's name takes 54 in all
-_HASH_CHARS = 32
 
 
 class SiteName(NamedTuple):
@@ -69,15 +65,3 @@ def parse_site_id(text: str) -> bytes:
     """
     address = ip_address(text)
     return _V4_PREFIX + address.packed if isinstance(address, IPv4Address) else address.packed
-
-
-@lru_cache(maxsize=_CACHED_NAMES)
-def transport_name(site: SiteName) -> str:
-    """Return the name that an enrolled site's transport certificate bears: readable start, then a hash of it all.
-
-    At most 54 letters, digits, dots and hyphens; two sites never share one.
-    """
-    readable = (
-        re.sub(r"[^A-Za-z0-9.]+", "-", site_id_text(site.site_id)).strip("-.")[-_READABLE_CHARS:].strip("-.")
-    )
-    return f"{readable or 'site'}-{sha256(str(site).encode()).hexdigest()[:_HASH_CHARS]}"

@@ -7,7 +7,7 @@ verified block, and is sent again, byte for byte, before anything new.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Protocol
 
 from pipeline.core import avro
@@ -41,14 +41,24 @@ POLL_INTERVAL_MS = 500
 class Registrar:
     """Signs control records, each continuing from the one before.
 
+    ``registrars`` are the fingerprints of those in force; without them those of the genesis file are.
+
     Raises:
         ConfigError: the key is not that of a registrar of this chain.
     """
 
-    def __init__(self, signer: Signer, genesis: Genesis, position: Position = START) -> None:
-        if signer.public.fingerprint not in {key.fingerprint for key in genesis.registrars}:
+    def __init__(
+        self,
+        signer: Signer,
+        genesis: Genesis,
+        position: Position = START,
+        registrars: Collection[bytes] | None = None,
+    ) -> None:
+        known = {key.fingerprint for key in genesis.registrars} if registrars is None else registrars
+        if signer.public.fingerprint not in known:
             raise ConfigError(
-                "the registrar's key is not in the genesis file; set registrar.key to one that is",
+                "the registrar's key is not in the genesis file, or root keys replaced it; set registrar.key to one "
+                "that `bkdms root show` names",
                 code="config.registrar_key",
             )
         self._signer = signer
@@ -131,6 +141,10 @@ class StateView(Protocol):
     async def refresh(self) -> ChainState:
         """Return the state after the newest published block."""
 
+    @property
+    def possessions(self) -> Mapping[bytes, bytes]:
+        """The proof of possession of every key of a site that the ledger ever had, by fingerprint."""
+
 
 class RegistrarDesk:
     """Brings a registrar's records into the ledger, one batch at a time; one desk a key at a time."""
@@ -147,7 +161,6 @@ class RegistrarDesk:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        Registrar(signer, genesis)
         self._signer, self._genesis = signer, genesis
         self._view, self._journal, self._producer = view, journal, producer
         self._timeout_ms, self._sleep, self._monotonic = timeout_ms, sleep, monotonic
@@ -157,11 +170,13 @@ class RegistrarDesk:
         """See every record issued before into the ledger; return the state with them.
 
         Raises:
+            ConfigError: this key is no registrar's, or no longer.
             ConflictError: one of them can't be admitted any more; it and what followed are dropped.
             IntegrityError: somebody else issues records with this key.
             TransientError: the ledger is not there, behind, or does not go on; nothing is lost.
         """
         state = await self._view.refresh()
+        Registrar(self._signer, self._genesis, registrars=state.registrars)
         pending = self._unseen(state)
         if not pending:
             self._journal.save(Journal(self._committed(state)))
@@ -182,7 +197,7 @@ class RegistrarDesk:
             ConflictError, IntegrityError, TransientError: as for ``settle``.
         """
         state = await self.settle()
-        registrar = Registrar(self._signer, self._genesis, self._committed(state))
+        registrar = Registrar(self._signer, self._genesis, self._committed(state), state.registrars)
         controls = tuple(registrar.issue(body) for body in bodies)
         refusal = dry_run(state, controls)
         if refusal is not None:
@@ -191,6 +206,11 @@ class RegistrarDesk:
         self._journal.save(Journal(self._committed(state), tuple(control.raw for control in controls)))
         await self._carry(controls)
         return controls
+
+    @property
+    def possessions(self) -> Mapping[bytes, bytes]:
+        """The proof of possession (64 bytes) of every key of a site up to the last ``settle``, by fingerprint."""
+        return self._view.possessions
 
     def _committed(self, state: ChainState) -> Position:
         return state.tables.issuers.get(self._issuer, START)

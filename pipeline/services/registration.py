@@ -4,6 +4,7 @@ Each can be repeated after a crash: what is in the ledger already is not issued 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from pipeline.core.control import Body
 from pipeline.core.errors import ConfigError
@@ -18,12 +19,26 @@ MakeKey = Callable[[Algorithm], PublicKey]
 """Makes a sealing key of the platform, keeps its private half durably, and returns the public one."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What an answer says beside the rights: which request (32 bytes) it answers, when, until when it may be taken up.
+
+    ``certificate`` is the site's transport certificate with its chain (PEM), or empty.
+    """
+
+    request: bytes
+    issued_ms: int
+    expires_ms: int
+    certificate: str = ""
+
+
 async def approve(
     desk: RegistrarDesk,
     request: AccessRequest,
     make_key: MakeKey,
     *,
     valid_to: int,
+    reply: Reply,
     indicators: tuple[str, ...] | None = None,
 ) -> AccessAnswer:
     """Enrol a site and offer it a key for each kind that its suites need, valid to ``valid_to`` (ms).
@@ -49,18 +64,19 @@ async def approve(
         needed = [algorithm for algorithm in needed if algorithm not in offered]
     else:
         raise ConfigError(
-            f"{request.site} is enrolled with another key or other rights; revoke it first, then approve again",
+            f"{request.site} is enrolled with another key or other rights; for a new key use "
+            "`bkdms registrar transfer`, for other rights `bkdms registrar amend`",
             code="config.enrolled",
         )
-    bodies.extend(_offers(state, request.site, needed, make_key, valid_to))
+    bodies.extend(new_offers(state, request.site, needed, make_key, valid_to))
     if bodies:
         await desk.issue(*bodies)
         state = await desk.settle()
-    return answer_for(state, request.site)
+    return answer_for(state, request.site, reply)
 
 
 async def offer_anew(
-    desk: RegistrarDesk, site: SiteName, make_key: MakeKey, *, valid_to: int
+    desk: RegistrarDesk, site: SiteName, make_key: MakeKey, *, valid_to: int, reply: Reply
 ) -> AccessAnswer:
     """Offer a site a fresh key, of a new epoch, for each kind that its suites need.
 
@@ -70,8 +86,8 @@ async def offer_anew(
     """
     state = await desk.settle()
     needed = list(dict.fromkeys(SEALING_ALGORITHM[suite] for suite in enrolled(state, site).suites))
-    await desk.issue(*_offers(state, site, needed, make_key, valid_to))
-    return answer_for(await desk.settle(), site)
+    await desk.issue(*new_offers(state, site, needed, make_key, valid_to))
+    return answer_for(await desk.settle(), site, reply)
 
 
 def enrolled(state: ChainState, site: SiteName) -> Site:
@@ -87,7 +103,7 @@ def enrolled(state: ChainState, site: SiteName) -> Site:
     return found
 
 
-def answer_for(state: ChainState, name: SiteName) -> AccessAnswer:
+def answer_for(state: ChainState, name: SiteName, reply: Reply) -> AccessAnswer:
     """Return what the ledger says that an active site may do, and the keys offered to it.
 
     Raises:
@@ -102,12 +118,18 @@ def answer_for(state: ChainState, name: SiteName) -> AccessAnswer:
         site.indicators,
         site.equipment,
         state.tables.offers.get(name, ()),
+        reply.request,
+        reply.issued_ms,
+        reply.expires_ms,
+        reply.certificate,
+        site.previous_until_ms,
     )
 
 
-def _offers(
+def new_offers(
     state: ChainState, site: SiteName, algorithms: list[Algorithm], make_key: MakeKey, valid_to: int
 ) -> list[Body]:
+    """Return offers of fresh keys of these kinds to a site, of the epochs that come next."""
     earlier = state.tables.offers.get(site, ())
     first = earlier[-1].epoch + 1 if earlier else 1
     return [

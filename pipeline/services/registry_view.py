@@ -1,7 +1,9 @@
 """The registry as the published blocks give it, kept in memory for as long as a command runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from pipeline.core.admission import enrolled_key
+from pipeline.core.control import Amend, Control, Enrol
 from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
 from pipeline.core.state import ChainState
@@ -10,10 +12,11 @@ from pipeline.services.follower import Follower
 
 
 class _MemorySink:
-    """A ``BlockSink`` that keeps the state and the roots, and forgets the blocks."""
+    """A ``BlockSink`` that keeps the state, the roots and the sites' proofs of possession, and forgets the blocks."""
 
     def __init__(self, genesis: Genesis) -> None:
         self.state = ChainState(genesis)
+        self.possessions: dict[bytes, bytes] = {}
         self._roots: dict[int, bytes] = {}
 
     def load(self) -> tuple[ChainState, int]:
@@ -21,14 +24,22 @@ class _MemorySink:
         return self.state, 0
 
     def store(self, applied: Sequence[Applied], _next_offset: int) -> None:
-        """Note the roots."""
+        """Note the roots, and with which proof each key of a site came."""
         for item in applied:
             frontier = item.extended.changes.head.frontier
             self._roots[frontier.size] = frontier.root()
+            for admitted in item.extended.admitted:
+                self._note(admitted)
 
     def root_of_size(self, size: int) -> bytes | None:
         """Return the root after the block that ends at this tree size, or None."""
         return self._roots.get(size)
+
+    def _note(self, record: object) -> None:
+        if isinstance(record, Control) and isinstance(record.body, Enrol | Amend):
+            key = enrolled_key(record.body)
+            if key is not None:
+                self.possessions[key.fingerprint] = record.body.possession
 
 
 class RegistryView:
@@ -50,3 +61,8 @@ class RegistryView:
         while self._follower.next_offset < end:
             await self._follower.step()
         return self._sink.state
+
+    @property
+    def possessions(self) -> Mapping[bytes, bytes]:
+        """The proof of possession (64 bytes) of every key of a site that the ledger ever had, by fingerprint."""
+        return self._sink.possessions

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.sql.view import SqlLedgerView
+from pipeline.core.access_book import parse_token
 from pipeline.core.keys import Use
 from pipeline.core.names import SiteName, parse_site_id
 from pipeline.core.receipt import Receipt, SiteHeadDocument, parse_site_head, verify_head
@@ -58,6 +59,10 @@ def test_the_stored_head_proves_the_stored_packet(place: int) -> None:
 def test_a_site_asks_for_access_with_the_stored_file(place: int) -> None:
     stored = golden("access_request")[place]
     request = read_request(stored["file"].encode(), GENESIS)
+    token = parse_token(stored["token"], GENESIS.chain)
+    assert token is not None
+    assert request.is_backed_by(token)
+    assert request.digest.hex() == stored["digest"]
     (algorithm, secret), _ = secrets(stored["suite"])
     signer: Signer = (Ed25519Signer if algorithm == 1 else P256Signer)(secret, Use.SITE)
     assert request.key == signer.public
@@ -68,6 +73,10 @@ def test_a_site_asks_for_access_with_the_stored_file(place: int) -> None:
         suites=request.suites,
         indicators=request.indicators,
         equipment=request.equipment,
+        moment=request.moment,
+        manifest=request.manifest,
+        token=token,
+        bundle=request.bundle,
     )
     assert again.decode() == stored["file"]
 

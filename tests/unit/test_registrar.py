@@ -20,10 +20,11 @@ from pipeline.core.sealing import SealingKey, Suite
 from pipeline.core.signing import Ed25519Signer
 from pipeline.core.state import START, ChainState, Position
 from pipeline.ports import Outgoing
-from pipeline.services.access import AccessAnswer, AccessRequest, read_request, write_request
+from pipeline.services.access import AccessAnswer, AccessRequest, read_request
 from pipeline.services.registrar import Registrar, RegistrarDesk
 from pipeline.services.registration import answer_for, approve, offer_anew
 from pipeline.services.registry_view import RegistryView
+from tests.support.access import REPLY, request_of
 from tests.support.chain import Chain, MemoryReader, MemoryTopic
 from tests.support.world import NOW_MS, TestSite, packet_value, secret
 
@@ -112,16 +113,13 @@ class Office:
 
     def request(self, site: TestSite) -> AccessRequest:
         """Return a site's checked request."""
-        raw = write_request(
-            self.world.genesis, site.name, site.signer, suites=(site.suite,), indicators=(INDICATOR,)
-        )
-        return read_request(raw, self.world.genesis)
+        return read_request(request_of(self.world.genesis, site, INDICATOR), self.world.genesis)
 
     async def approve(self, site: TestSite) -> AccessAnswer:
         """Let a site in, with a program of its own."""
         with ExitStack() as stack:
             request = self.request(site)
-            return await approve(self.desk(stack), request, self.make_key, valid_to=MAX_TIME_MS)
+            return await approve(self.desk(stack), request, self.make_key, valid_to=MAX_TIME_MS, reply=REPLY)
 
     async def issue(self, *bodies: Enrol | KeyOffer | Revoke) -> None:
         """Issue records, with a program of its own."""
@@ -166,7 +164,9 @@ async def test_approving_twice_issues_nothing_new(office: Office) -> None:
 async def test_only_asked_indicators_can_be_granted(office: Office) -> None:
     request = office.request(office.world.site(1))
     with ExitStack() as stack, pytest.raises(ConfigError, match="did not ask for OTHER"):
-        await approve(office.desk(stack), request, office.make_key, valid_to=1, indicators=("OTHER",))
+        await approve(
+            office.desk(stack), request, office.make_key, valid_to=1, reply=REPLY, indicators=("OTHER",)
+        )
     assert office.ledger.sent == []
 
 
@@ -174,7 +174,7 @@ async def test_another_key_for_an_enrolled_site_is_refused(office: Office) -> No
     site, thief = office.world.site(1), office.world.site(2)
     thief.name = site.name
     await office.approve(site)
-    with pytest.raises(ConfigError, match="revoke it first"):
+    with pytest.raises(ConfigError, match="registrar transfer"):
         await office.approve(thief)
 
 
@@ -203,14 +203,16 @@ async def test_a_revoked_site_has_no_answer(office: Office) -> None:
     await office.approve(site)
     await office.issue(revoke(site))
     with pytest.raises(ConfigError, match="is revoked"):
-        answer_for(await office.settle(), site.name)
+        answer_for(await office.settle(), site.name, REPLY)
 
 
 async def test_a_fresh_offer_has_the_next_epoch_and_another_key(office: Office) -> None:
     site = office.world.site(1)
     first = await office.approve(site)
     with ExitStack() as stack:
-        second = await offer_anew(office.desk(stack), site.name, office.make_key, valid_to=MAX_TIME_MS)
+        second = await offer_anew(
+            office.desk(stack), site.name, office.make_key, valid_to=MAX_TIME_MS, reply=REPLY
+        )
     assert [offer.epoch for offer in second.offers] == [1, 2]
     assert second.offers[0] == first.offers[0]
     assert second.offers[1].key != first.offers[0].key

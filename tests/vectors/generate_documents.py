@@ -3,8 +3,10 @@
 Imports nothing of the pipeline. ``python -m tests.vectors.generate_documents`` writes the files.
 """
 
+import hmac
 import json
 from base64 import b64encode
+from hashlib import sha256
 from typing import Any
 
 from tests.vectors import plain_core as plain
@@ -14,6 +16,7 @@ from tests.vectors.generate_merkle import inclusion
 
 ALGORITHMS = {plain.ED25519: "ed25519", plain.ECDSA: "ecdsa_p256", plain.X25519: "x25519"}
 ALGORITHMS |= {plain.XWING: "xwing", plain.ECDH: "ecdh_p256"}
+TOKEN_ID, TOKEN_SECRET = bytes([0x80]) * 16, bytes([0x81]) * 32
 SUITES = {1: "xwing", 2: "light", 3: "p256"}
 
 
@@ -42,8 +45,13 @@ def site_heads() -> list[Vector]:
     header_index = before + len(second["leaves"]) - 1
     leaves = [bytes.fromhex(item) for block in blocks() for item in block["leaves"]]
     found = []
+    revoked = controls()[-1][1]
+    last_offset = next(row[0] for row in log() if row[2][5:] == revoked)
     for entry, packet in enumerate(packets()):
         suite = packet["suite"]
+        records = [proven("control", controls()[2 * entry][1], 2 * entry, 2 * entry)]
+        if suite == 3:
+            records.append(proven("control", revoked, before + len(packets()), last_offset))
         offset = next(row[0] for row in log() if row[2][5:].hex() == packet["raw"])
         offer = 2 * entry + 1
         found.append(
@@ -62,16 +70,20 @@ def site_heads() -> list[Vector]:
                 "key_offers": [proven("control", controls()[offer][1], offer, offer)],
                 "tree_size": len(leaves),
                 "certificate": second["certificate"],
+                "records": records,
+                "authorities": [],
             }
         )
     return found
 
 
-def signed(kind: str, content: Vector, key: tuple[int, bytes]) -> Vector:
-    """Return a signed document and the bytes of its file."""
+def signed(kind: str, content: Vector, key: tuple[int, bytes], mac_key: bytes | None = None) -> Vector:
+    """Return a signed document: the bytes of its file, and its digest; with ``mac_key`` its token's code, too."""
     message = kind.encode() + b"\0" + json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
     document = {"format": kind, "content": content, "signature": plain.sign(*key, message).hex()}
-    return {"file": json.dumps(document, indent=2) + "\n"}
+    if mac_key is not None:
+        document["token_mac"] = hmac.digest(mac_key, b"bkdms/access-mac/v1\0" + message, "sha256").hex()
+    return {"file": json.dumps(document, indent=2) + "\n", "digest": sha256(message).hexdigest()}
 
 
 def _asked(suite: int) -> Vector:
@@ -99,8 +111,23 @@ def access_requests() -> list[Vector]:
             "algorithm": ALGORITHMS[algorithm],
             "public": public.hex(),
             "possession": possession.hex(),
+            "nonce": (bytes([0x60 + suite]) * 32).hex(),
+            "time_ms": NOW,
+            "manifest": {
+                "agent": "0.1.0",
+                "modules": ["bkdms-site"],
+                "sensors": ["loop-1", "loop-2"],
+                "suites": [SUITES[suite]],
+            },
+            "bundle": (bytes([0x70]) * 32).hex(),
+            "token": TOKEN_ID.hex(),
+            "csr": "",
+            "former": "",
         }
-        found.append({"suite": suite} | signed("bkdms-access-request/v1", content, (algorithm, secret)))
+        mac_key = hmac.digest(TOKEN_SECRET, b"bkdms/access-token/v1\0" + CHAIN + TOKEN_ID, "sha256")
+        made = signed("bkdms-access-request/v2", content, (algorithm, secret), mac_key)
+        token = f"bkdms-token.v1.{TOKEN_ID.hex()}.{TOKEN_SECRET.hex()}"
+        found.append({"suite": suite, "token": token} | made)
     return found
 
 
@@ -108,7 +135,7 @@ def access_answers() -> list[Vector]:
     """Return the registrar's answer to each site."""
     found = []
     registrar = plain.signing_public(plain.ED25519, REGISTRAR)
-    for suite in SUITES:
+    for suite, request in zip(SUITES, access_requests(), strict=True):
         site, platform = secrets(suite)
         offer = {
             "epoch": 1,
@@ -120,9 +147,14 @@ def access_answers() -> list[Vector]:
             "site_key": plain.fingerprint(plain.SITE, site[0], plain.signing_public(*site)).hex(),
             "offers": [offer],
             "registrar": plain.fingerprint(plain.REGISTRAR, plain.ED25519, registrar).hex(),
+            "request": request["digest"],
+            "issued_ms": NOW + 1000,
+            "expires_ms": NOW + 10**9,
+            "certificate": "",
+            "former_until_ms": 0,
         }
         key = (plain.ED25519, REGISTRAR)
-        found.append({"suite": suite} | signed("bkdms-access-answer/v1", content, key))
+        found.append({"suite": suite} | signed("bkdms-access-answer/v2", content, key))
     return found
 
 

@@ -7,13 +7,12 @@ import typer
 
 from pipeline.apps.cli.context import emit_json, say, settings_of
 from pipeline.apps.cli.site_run import resync, run, verify
-from pipeline.apps.cli.values import parse_equipment, parse_suite, write_file
+from pipeline.apps.cli.values import parse_equipment, parse_suite, read_file, write_file
 from pipeline.core.errors import ConfigError
-from pipeline.core.keys import Use
-from pipeline.core.sealing import SIGNING_ALGORITHM
 
 if TYPE_CHECKING:
-    from pipeline.config import SiteSettings
+    from pipeline.config import Settings, SiteSettings
+    from pipeline.core.keys import PublicKey
 
 site = typer.Typer(
     no_args_is_help=True,
@@ -21,52 +20,119 @@ site = typer.Typer(
 )
 
 
+Bundle = Annotated[
+    Path | None,
+    typer.Option(
+        help="Bundle that the registrar gave you (`bkdms registrar bundle`); kept for later requests."
+    ),
+]
+TokenFile = Annotated[
+    Path | None, typer.Option(help="File of mode 0600 with the one-time token that the registrar gave you.")
+]
+RequestOutput = Annotated[Path, typer.Option("--output", "-o", help="Where to write the request.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object as data.")]
+
+
 @site.command()
 def request(
     ctx: typer.Context,
     *,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the request.")],
+    output: RequestOutput,
+    bundle: Bundle = None,
+    token_file: TokenFile = None,
     indicator: Annotated[
         list[str] | None,
         typer.Option(help="Indicator that the site will send; repeat. (default: those of site.mapping)"),
     ] = None,
     suite: Annotated[
-        str, typer.Option(help="Cipher suite: xwing, light, or p256 for secure elements.")
-    ] = "xwing",
+        list[str] | None,
+        typer.Option(
+            help="Cipher suite, best first; repeat: xwing, light, or p256 for secure elements. (default: xwing)"
+        ),
+    ] = None,
     equipment: Annotated[
         list[str] | None,
         typer.Option(help="Identifier (IPv4/IPv6 form) of further equipment to speak for; repeat."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as data.")] = False,
+    sensor: Annotated[
+        list[str] | None, typer.Option(help="Sensor that is there, for the registrar's inventory; repeat.")
+    ] = None,
+    json: JsonFlag = False,
 ) -> None:
     """Make the site's signing key if there is none, and write the request for access to be sent to the registrar.
 
-    The request holds the public key only, with a proof for this chain that the site has the private one. Tell the
-    registrar the fingerprint over another way. What comes back goes to the file that the setting site.access names.
+    The request holds the public key only, with a proof for this chain that the site has the private one. With bundle
+    and token it also shows that it is from here, asks for a transport certificate, and pins whose answer counts.
+    Without a token, tell the registrar the fingerprint over another way. `bkdms site accept` takes the answer up.
 
-    Example: bkdms site request -o bridge-17.request.json --indicator LOCAL:TRAVEL_TIME
+    Example: bkdms site request --bundle bridge-17.bundle.json --token-file bridge-17.token -o bridge-17.request.json
     """
-    from pipeline.apps.authority import load_genesis  # noqa: PLC0415
-    from pipeline.apps.keys import key_files  # noqa: PLC0415
-    from pipeline.services.access import write_request  # noqa: PLC0415
+    from pipeline.apps.enrolment import Given, Wish, ask  # noqa: PLC0415
 
     settings = settings_of(ctx)
-    name, genesis = settings.site.name(), load_genesis(settings.genesis)
     wanted = tuple(dict.fromkeys(indicator or _mapped_indicators(settings.site)))
     if not wanted:
         raise ConfigError("no indicators: name each with --indicator, or set site.mapping")
-    others, chosen = tuple(map(parse_equipment, equipment or ())), parse_suite(suite)
-    signer = key_files(settings, at_site=True).signer_or_new(settings.site.key, Use.SITE, SIGNING_ALGORITHM[chosen])
-    write_file(
-        output,
-        write_request(genesis, name, signer, suites=(chosen,), indicators=wanted, equipment=others),
-    )
-    fingerprint = signer.public.fingerprint.hex()
+    suites = tuple(map(parse_suite, suite or ("xwing",)))
+    wish = Wish(suites, wanted, tuple(map(parse_equipment, equipment or ())), tuple(sensor or ()))
+    raw, key = ask(settings, wish, Given(bundle, token_file), _now_ms())
+    _hand_over(settings, output, raw, key, json)
+
+
+@site.command()
+def rotate(
+    ctx: typer.Context,
+    *,
+    output: RequestOutput,
+    bundle: Bundle = None,
+    token_file: TokenFile = None,
+    json: JsonFlag = False,
+) -> None:
+    """Make a new signing key, and write the request to put it in the place of the present one, signed by both.
+
+    The agent goes on with the present key; `bkdms site accept` takes the registrar's answer up and changes keys. What
+    is in the spool stays: packets of the former key are sent as they are while they are admitted, then signed anew.
+
+    Example: bkdms site rotate -o bridge-17.rotate.json
+    """
+    from pipeline.apps.enrolment import Given, ask_for_new_key  # noqa: PLC0415
+
+    settings = settings_of(ctx)
+    raw, key = ask_for_new_key(settings, Given(bundle, token_file), _now_ms())
+    _hand_over(settings, output, raw, key, json)
+
+
+@site.command()
+def accept(
+    ctx: typer.Context,
+    answer: Annotated[Path, typer.Argument(help="The registrar's answer.")],
+    json: JsonFlag = False,
+) -> None:
+    """Check the registrar's answer against the request made here and the bundle, and put it in force.
+
+    Refused are answers to another request, by others than the registrars of the bundle, of another chain, and late
+    ones. A transport certificate that comes with it goes to the folder `tls` beside the site's key.
+
+    Example: bkdms site accept bridge-17.request.answer.json
+    """
+    from pipeline.apps.enrolment import take_up  # noqa: PLC0415
+    from pipeline.apps.site_files import SiteFiles  # noqa: PLC0415
+
+    settings = settings_of(ctx)
+    taken = take_up(settings, read_file(answer), _now_ms())
+    folder = SiteFiles(settings.site.key).transport
+    certificate = f"; its transport certificate is in {folder}" if taken.certificate else ""
+    say(f"{taken.site} may send {', '.join(taken.indicators)}{certificate}")
     if json:
-        emit_json({"site": str(name), "site_key": fingerprint, "request": str(output)})
-        return
-    say(f"request of {name} is in {output}; the key's fingerprint, for the registrar:")
-    print(fingerprint)
+        emit_json(
+            {
+                "site": str(taken.site),
+                "site_key": taken.site_key.hex(),
+                "indicators": list(taken.indicators),
+                "suites": [item.name.lower() for item in taken.suites],
+                "certificate": str(folder / "certificate.pem") if taken.certificate else None,
+            }
+        )
 
 
 for command in (run, resync, verify):
@@ -76,3 +142,19 @@ for command in (run, resync, verify):
 def _mapped_indicators(settings: "SiteSettings") -> list[str]:
     values: Any = settings.mapping.get("values", [])
     return [rule["indicator"] for rule in values if isinstance(rule, dict) and "indicator" in rule]
+
+
+def _hand_over(settings: "Settings", output: Path, raw: bytes, key: "PublicKey", json: bool) -> None:
+    name, fingerprint = settings.site.name(), key.fingerprint.hex()
+    write_file(output, raw)
+    if json:
+        emit_json({"site": str(name), "site_key": fingerprint, "request": str(output)})
+        return
+    say(f"request of {name} is in {output}; the key's fingerprint, for the registrar:")
+    print(fingerprint)
+
+
+def _now_ms() -> int:
+    from pipeline.adapters.clock import SystemClock  # noqa: PLC0415
+
+    return SystemClock().now_ms()

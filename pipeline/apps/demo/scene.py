@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_bytes
 
 from connectors.samples import SampleSite, sample_sites
-from ops.tls.principal import Role
+from ops.tls.site_principal import site_principal
+from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.key_files import KeyFiles
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.desk import OpenDesk, open_desk
@@ -18,12 +20,20 @@ from pipeline.core.keys import Algorithm, Use
 from pipeline.core.names import SiteName, site_id_text
 from pipeline.core.sealing import SEALING_ALGORITHM, Suite
 from pipeline.core.signing import Signer
-from pipeline.services.access import read_request, write_answer, write_request
+from pipeline.services.access import (
+    NONCE_BYTES,
+    AccessRequest,
+    Moment,
+    read_request,
+    write_answer,
+    write_request,
+)
 from pipeline.services.registrar import enrolment, key_offer
-from pipeline.services.registration import answer_for
+from pipeline.services.registration import Reply, answer_for
 
 _VALID = timedelta(days=30)
 _GRANT_VALID = timedelta(days=1)
+_ANSWER_VALID_MS = 86_400_000
 INSIDER = SiteName("US", "unlocode:USMES", bytes.fromhex("fd620000000000000000000000000bad"))
 REVOKED = SiteName("US", "unlocode:USMES", bytes.fromhex("fd62000000000000000000000000dead"))
 _HEAD_POLL_MS = 1_000
@@ -74,16 +84,21 @@ async def set_scene(deployment: LocalDeployment, packet_records: int) -> Scene:
     indicators = {sample.site: sample.indicators for sample in samples}
     async with open_desk(load_settings(deployment.settings_file)) as desk:
         everyone = (*sites, insider, revoked)
+        now_ms = SystemClock().now_ms()
         bodies: list[Body] = []
+        asked: dict[SiteName, bytes] = {}
         for actor in everyone:
             granted = indicators.get(actor.name, samples[0].indicators)
-            bodies += _admission(desk, actor, granted)
+            request = _request(desk, actor, granted, now_ms)
+            asked[actor.name] = request.digest
+            bodies += _admission(desk, actor, request)
         bodies += [_backfill(sample) for sample in samples]
         bodies.append(Revoke(REVOKED, revoked.signer.public.fingerprint, "demonstration"))
         await desk.desk.issue(*bodies)
         state = await desk.desk.settle()
         for actor in (*sites, insider):
-            answer = write_answer(answer_for(state, actor.name), desk.signer)
+            reply = Reply(asked[actor.name], now_ms, now_ms + _ANSWER_VALID_MS)
+            answer = write_answer(answer_for(state, actor.name, reply), desk.signer)
             (actor.folder / "access.json").write_bytes(answer)
     for actor, sample in zip(sites, samples, strict=True):
         _write_settings(deployment, actor, sample, packet_records)
@@ -97,10 +112,22 @@ def _actor(keys: KeyFiles, folder: Path, label: str, name: SiteName, suite: Suit
     return Actor(label, name, signer, suite, own)
 
 
-def _admission(desk: OpenDesk, actor: Actor, indicators: tuple[str, ...]) -> list[Body]:
-    """Return enrolment and key offer, by way of the same signed request that a site sends."""
-    raw = write_request(desk.genesis, actor.name, actor.signer, suites=(actor.suite,), indicators=indicators)
-    request = read_request(raw, desk.genesis)
+def _request(desk: OpenDesk, actor: Actor, indicators: tuple[str, ...], now_ms: int) -> AccessRequest:
+    """Return the same signed request that a site sends."""
+    moment = Moment(token_bytes(NONCE_BYTES), now_ms)
+    raw = write_request(
+        desk.genesis,
+        actor.name,
+        actor.signer,
+        suites=(actor.suite,),
+        indicators=indicators,
+        moment=moment,
+    )
+    return read_request(raw, desk.genesis)
+
+
+def _admission(desk: OpenDesk, actor: Actor, request: AccessRequest) -> list[Body]:
+    """Return enrolment and key offer."""
     key = desk.make_key(SEALING_ALGORITHM[actor.suite])
     valid_to = int((datetime.now(UTC) + _VALID).timestamp() * 1000)
     return [enrolment(request), key_offer(actor.name, 1, key, valid_to)]
@@ -122,7 +149,8 @@ def _write_settings(
     deployment: LocalDeployment, actor: Actor, sample: SampleSite, packet_records: int
 ) -> None:
     """Write what an integrator would: where Kafka and the API are, which file is read how."""
-    certificate = deployment.table(deployment.stack.credentials(Role.SITE, actor.label))
+    principal = site_principal(actor.name)
+    certificate = deployment.table(deployment.stack.credentials(principal.role, principal.name))
     write_settings(
         actor.settings_file,
         {
@@ -130,7 +158,7 @@ def _write_settings(
             "topic_prefix": deployment.plan.chain.topic_prefix,
             "genesis": deployment.chain.genesis_file,
             "keys": deployment.keys_table(),
-            "kafka": deployment.kafka_table(Role.SITE, actor.label),
+            "kafka": deployment.kafka_table(principal.role, principal.name),
             "api": {"url": deployment.api_url, **certificate},
             "site": {
                 "country": actor.name.country,
