@@ -13,8 +13,8 @@ from pipeline.core.state import ChainState
 from pipeline.services.registration import approve
 from pipeline.services.rotation import DAY_MS, Rotated, due, rotate_due, rotate_sites
 from tests.support.access import REPLY
+from tests.support.office import Office
 from tests.support.world import NOW_MS, TestSite
-from tests.unit.test_registrar import Office
 
 END = NOW_MS + 30 * DAY_MS
 LEAD = 10 * DAY_MS
