@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -24,7 +24,7 @@ from pipeline.core.names import SiteName, parse_site_id, site_id_text
 from pipeline.core.packet import Packet, leaf_salt, parse_packet, record_context, record_leaf
 from pipeline.core.record import Extending, KpiValue, QualityCode, UnifiedRecord, encode_record
 from pipeline.core.sealing import SealingKey
-from pipeline.core.storage import OBSERVATIONS
+from pipeline.core.storage import OBSERVATIONS, StoredBlock
 from pipeline.services.platform import PlatformParts, PlatformWorker
 from schemas import schema
 from tests.support.chain import Chain, MemoryProducer, MemoryReader, MemoryTopic
@@ -294,6 +294,29 @@ async def test_observations_that_kafka_did_not_take_are_sent_again(case: Case, r
     by_code = {message["tracing_code"]: message for message in case.messages()}
     assert len(by_code) == 6
     assert all(by_code[message["tracing_code"]] == message for message in case.messages())
+
+
+async def test_what_was_stored_by_a_failing_write_is_handed_out_without_waiting_for_the_next_block(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to a commit may be lost when the commit is not."""
+    save = SqlPlatformStore.save
+
+    def answer_lost(store: SqlPlatformStore, stored: Sequence[StoredBlock], next_offset: int) -> None:
+        save(store, stored, next_offset)
+        raise TransientError("the answer was lost", code="test")
+
+    worker = case.worker()
+    await drain(worker)
+    case.publish()
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlPlatformStore, "save", answer_lost)
+        with pytest.raises(TransientError):
+            await drain(worker)
+    assert not case.messages()
+    await drain(worker)
+    assert len(case.messages()) == 6
+    assert worker.caught_up
 
 
 async def test_the_key_of_a_message_is_its_site(case: Case) -> None:
