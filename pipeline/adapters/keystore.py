@@ -245,6 +245,14 @@ def is_plain_key(content: bytes) -> bool:
     return isinstance(document, dict) and document.get("format") == _FORMAT
 
 
+def plain_fields(content: bytes) -> dict[str, str]:
+    """Return what a plain key document tells of its key besides the secret; nothing for other content."""
+    if not is_plain_key(content):
+        return {}
+    document = json.loads(content)
+    return {name: str(document.get(name, "")) for name in ("use", "algorithm", "public")}
+
+
 def refused_key(path: Path, problem: str) -> ConfigError:
     """Return the error of a key file that can't be used, and why."""
     return ConfigError(f"key file {path} {problem}", code="config.key_file")

@@ -151,5 +151,11 @@ def about_sealed(content: bytes) -> dict[str, Any]:
         return {}
 
 
+def cost_of(content: bytes) -> Cost:
+    """Return at which cost a sealed file was made, so that it may be sealed anew for the same machine."""
+    kdf = json.loads(content)["kdf"]
+    return Cost(int(kdf["log2_n"]), int(kdf["p"]))
+
+
 def _bound(head: Mapping[str, Any]) -> bytes:
     return _AAD + json.dumps(head, sort_keys=True, separators=(",", ":")).encode()

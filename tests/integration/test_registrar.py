@@ -13,7 +13,9 @@ import pytest
 from ops.stack import EmbeddedStack
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import KafkaPartitionReader
-from pipeline.adapters.keystore import SealingKeyFolder, load_signer, save_key
+from pipeline.adapters.keystore import save_key
+from pipeline.apps.keys import key_files, key_vault
+from pipeline.config import load_settings
 from pipeline.core.keys import Use
 from pipeline.core.names import SiteName, parse_site_id
 from pipeline.core.sealing import Suite
@@ -88,9 +90,10 @@ async def test_a_site_is_let_in_and_put_out_by_commands_alone(authority: Authori
     answer = read_answer(answer_file.read_bytes(), rig.world.genesis)
     offer = answer.offer_for(Suite.XWING)
     assert offer is not None
-    platform_key = SealingKeyFolder(folder / "data" / "platform" / "keys").get(offer.key.fingerprint)
+    settings = load_settings(folder / "bkdms.toml")
+    platform_key = key_vault(settings).get(offer.key.fingerprint)
     assert platform_key is not None
-    signer = load_signer(folder / "data" / "site" / "key.json", Use.SITE)
+    signer = key_files(settings).signer(folder / "data" / "site" / "key.json", Use.SITE)
     site = TestSite(NAME, signer, Suite.XWING, rig.world.genesis.chain, platform_key)
     await rig.send([packet_value(site.packet(time_ms=SystemClock().now_ms()))])
     reader = KafkaPartitionReader(rig.connection("registrar", "observer"), rig.topics.blocks)

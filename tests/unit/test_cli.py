@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.adapters.keystore import load_signer
 from pipeline.apps import authority
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli import main
 from pipeline.apps.cli.root import COMMANDS
+from pipeline.apps.keys import key_files
+from pipeline.config import load_settings
 from pipeline.core.errors import BkdmsError, ConfigError, IntegrityError, TransientError
 from pipeline.core.keys import Use
 from pipeline.services.access import read_request
@@ -45,7 +46,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def fail_with(failing: pytest.MonkeyPatch, error: BaseException) -> int:
     """Return the exit code of a command that raises ``error``."""
 
-    def broken(*_arguments: object) -> None:
+    def broken(*_arguments: object, **_named: object) -> None:
         raise error
 
     failing.setattr(authority, "create_chain", broken)
@@ -170,7 +171,7 @@ def test_a_site_asks_for_access_with_a_key_of_its_own(
     assert run("site", "request", "-o", "r.json", "--indicator", "LOCAL:TRAVEL_TIME", "--json") == 0
     data_dir = clean_env / "share" / "bkdms"
     request = read_request((clean_env / "r.json").read_bytes(), load_genesis(data_dir / "chain/genesis.json"))
-    assert request.key == load_signer(data_dir / "site" / "key.json", Use.SITE).public
+    assert request.key == key_files(load_settings()).signer(data_dir / "site" / "key.json", Use.SITE).public
     assert json.loads(capsys.readouterr().out)["site_key"] == request.key.fingerprint.hex()
 
 

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from pipeline.adapters.process_memory import keep_memory_private
 from pipeline.apps.cli.context import CliContext, say
 from pipeline.apps.cli.lazy import LazyEntry, lazy_group
 from pipeline.core.errors import BkdmsError, ConfigError
@@ -34,6 +35,7 @@ COMMANDS = {
     "provision": LazyEntry(
         f"{_HERE}.provision", "Make ready for machines, servers or containers of your own."
     ),
+    "keys": LazyEntry(f"{_HERE}.keys", "Keys at rest: seal, list, destroy, change the passphrase.", "site"),
     "attach": LazyEntry(f"{_HERE}.attach", "Let a consumer read topics: certificate, rights, settings."),
     "site": LazyEntry(f"{_HERE}.site", "At a sampling site: ask for access, collect and send.", "site"),
     "worker": LazyEntry(f"{_HERE}.worker", "Run one stream worker: validate, account, platform, export."),
@@ -91,6 +93,7 @@ def root(
     BKDMS_KAFKA__BOOTSTRAP there.
     Data goes to standard output, talk to standard error. Every command has its own --help.
     """
+    keep_memory_private()
     ctx.obj = CliContext(config)
 
 
