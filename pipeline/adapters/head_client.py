@@ -7,7 +7,7 @@ import httpx
 
 from pipeline.core.errors import TransientError
 from pipeline.core.names import SiteName, site_id_text
-from pipeline.core.receipt import MAX_DOCUMENT_BYTES
+from pipeline.core.site_head import MAX_DOCUMENT_BYTES
 
 _TIMEOUT_S = 15.0
 _NOT_FOUND = 404

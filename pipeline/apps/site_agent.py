@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from secrets import SystemRandom
 
 from connectors.mapping import SiteMapping, read_mapping
@@ -10,35 +11,50 @@ from connectors.sources.csv_source import CsvSource
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.head_client import HttpHeadSource
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection
-from pipeline.adapters.spool import SqliteSpool, load_spool_key
+from pipeline.adapters.key_files import KeyFiles
+from pipeline.adapters.spool import SqliteSpool, load_spool_key, read_standing
 from pipeline.adapters.tls import client_context
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.values import read_file
 from pipeline.apps.keys import key_files
 from pipeline.config import Settings, required
 from pipeline.config.sections import SiteSettings
+from pipeline.core.agreement import Entitlement, strongest
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.batching import Batching, Terms
 from pipeline.core.delivery import Patience
+from pipeline.core.entitlement import entitlement_after
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Use
 from pipeline.core.signing import Signer
 from pipeline.services.access import AccessAnswer, read_answer
-from pipeline.services.site_agent import Collecting, Pace, Retry, SiteAgent, SiteParts
+from pipeline.services.site_agent import (
+    Collecting,
+    Notice,
+    Pace,
+    Retry,
+    SiteAgent,
+    SiteParts,
+    SiteStanding,
+    stored_records,
+)
 from pipeline.telemetry.logs import logger
 
 _FIRST_RETRY_S = 0.5
 _LONGEST_RETRY_S = 60.0
 _LONGEST_RESEND_MS = 15 * 60_000
 _MEGABYTE = 1_000_000
+_DAY_MS = 86_400_000
 
 
 def site_terms(site: SiteSettings, genesis: Genesis, answer: AccessAnswer, signer: Signer) -> Terms:
-    """Return what the registrar's answer settles for this site: suite and platform's key.
+    """Return what the registrar's answer settles for this site: the strongest suite that it grants, its newest key.
+
+    Whether that key still counts is asked for each packet: the ledger may have offered another one since.
 
     Raises:
-        ConfigError: the answer is for another site or key, or its offered keys have run out.
+        ConfigError: the answer is for another site or key, or offers no key for the suite.
     """
     name = site.name()
     if answer.site != name:
@@ -48,18 +64,33 @@ def site_terms(site: SiteSettings, genesis: Genesis, answer: AccessAnswer, signe
             f"{site.access} is the answer for another signing key than {site.key}; "
             "run 'bkdms site request' and have it approved"
         )
-    now_ms = SystemClock().now_ms()
-    for suite in answer.suites:
+    for suite in strongest(answer.suites, signer.public.algorithm):
         offer = answer.offer_for(suite)
-        if offer is not None and now_ms <= offer.valid_to:
+        if offer is not None:
             limit = genesis.contract.max_packet
             return Terms(genesis.chain, name, site.module_id, suite, (offer.key,), limit)
     raise ConfigError(
-        f"{site.access} offers no key of the platform that is still valid; ask the registrar for a new answer"
+        f"{site.access} offers no key of the platform for the strongest suite that it grants to this site's key; "
+        "ask the registrar for a new answer"
     )
 
 
-def granted_mapping(site: SiteSettings, answer: AccessAnswer) -> SiteMapping:
+def site_entitlement(site: SiteSettings, genesis: Genesis, answer: AccessAnswer) -> Entitlement:
+    """Return what the site may do by the registrar's answer and what its agent learned from the ledger since.
+
+    Raises:
+        IntegrityError: the spool holds a record about the site that no registrar issued.
+    """
+    learned = stored_records(genesis, answer.site, read_standing(site.spool))
+    return entitlement_after(answered(answer), learned)
+
+
+def answered(answer: AccessAnswer) -> Entitlement:
+    """Return what a registrar's answer lets a site do."""
+    return Entitlement(answer.site_key, answer.suites, answer.indicators, answer.equipment, answer.offers)
+
+
+def granted_mapping(site: SiteSettings, indicators: tuple[str, ...]) -> SiteMapping:
     """Return how the source is read; the platform would set aside whole packets with a value that is not granted.
 
     Raises:
@@ -67,7 +98,7 @@ def granted_mapping(site: SiteSettings, answer: AccessAnswer) -> SiteMapping:
     """
     mapping = read_mapping(site.mapping, "site.mapping")
     yielded = dict.fromkeys(rule.indicator for rule in mapping.values)
-    refused = [indicator for indicator in yielded if indicator not in answer.indicators]
+    refused = [indicator for indicator in yielded if indicator not in indicators]
     if refused:
         raise ConfigError(
             f"site.mapping yields {', '.join(refused)}, not granted to this site by {site.access}; "
@@ -84,12 +115,25 @@ def site_pace(site: SiteSettings) -> Pace:
         collecting=Collecting(budget_bytes=site.spool_limit_mb * _MEGABYTE),
         patience=Patience(site.resend_after_ms, max(site.resend_after_ms, _LONGEST_RESEND_MS)),
         head_poll_s=site.head_poll_ms / 1000,
+        registry_poll_s=site.registry_poll_ms / 1000,
+        notice=Notice(site.key_notice_days * _DAY_MS, site.suite_notice_days * _DAY_MS),
     )
 
 
 def spread(delay: float) -> float:
     """Return a delay between a half and the whole of the given one, so that sites don't move in step."""
     return SystemRandom().uniform(delay / 2, delay)
+
+
+def next_key_file(key: Path) -> Path:
+    """Return where the key waits that is to follow a site's signing key."""
+    return key.with_suffix(".next.json")
+
+
+def _next_signer(site: SiteSettings, keys: KeyFiles) -> tuple[Signer, ...]:
+    """Return the key that the site asked to go on with, if any; it signs once the ledger has it."""
+    file = next_key_file(site.key)
+    return (keys.signer(file, Use.SITE),) if file.exists() else ()
 
 
 @asynccontextmanager
@@ -106,7 +150,8 @@ async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
     signer = keys.signer(site.key, Use.SITE)
     answer = read_answer(read_file(site.access), genesis)
     terms = site_terms(site, genesis, answer, signer)
-    source = CsvSource(required(site.source, "site.source"), granted_mapping(site, answer))
+    mapping = granted_mapping(site, site_entitlement(site, genesis, answer).indicators)
+    source = CsvSource(required(site.source, "site.source"), mapping)
     source.check()
     url = required(settings.api.url, "api.url")
     client_id = f"bkdms-site-{terms.site}"
@@ -120,6 +165,14 @@ async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
         genesis=genesis,
         terms=terms,
         signer=signer,
+        standing=SiteStanding(
+            genesis,
+            terms,
+            answered(answer),
+            (signer, *_next_signer(site, keys)),
+            spool,
+            yields=frozenset(rule.indicator for rule in mapping.values),
+        ),
         source=source,
         spool=spool,
         producer=producer,

@@ -213,6 +213,15 @@ class SiteSettings(Section):
     head_poll_ms: int = Field(
         2_000, ge=50, description="milliseconds between questions for the committed head"
     )
+    registry_poll_ms: int = Field(
+        60_000, ge=50, description="milliseconds between questions for the site's rights and the platform's keys"
+    )
+    key_notice_days: int = Field(
+        3, ge=0, le=366, description="days before its end at which the platform's key is warned of"
+    )
+    suite_notice_days: int = Field(
+        90, ge=0, le=3660, description="days before its end at which the site's cipher suite is warned of"
+    )
     resend_after_ms: int = Field(
         60_000, ge=1_000, description="milliseconds without progress after which packets are sent again"
     )

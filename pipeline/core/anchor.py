@@ -18,13 +18,8 @@ from pipeline.core.note import MAX_NOTE_BYTES, open_note
 from pipeline.core.policy_file import log_verifier, node_verifiers
 from pipeline.core.proven import Proven, proven_header
 from pipeline.core.quorum import CertificateProblem, check_certificate
-from pipeline.core.receipt import (
-    MAX_DOCUMENT_BYTES,
-    ReceiptProblem,
-    SiteHeadDocument,
-    parse_site_head,
-    verify_head,
-)
+from pipeline.core.receipt import verify_head
+from pipeline.core.site_head import MAX_DOCUMENT_BYTES, ReceiptProblem, SiteHeadDocument, parse_site_head
 from pipeline.core.tlog_proof import MAX_TLOG_PROOF_BYTES, TlogProof, parse_tlog_proof
 
 MAX_ANCHOR_BYTES: Final = max(MAX_DOCUMENT_BYTES, MAX_NOTE_BYTES, MAX_TLOG_PROOF_BYTES)

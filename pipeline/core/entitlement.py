@@ -40,21 +40,25 @@ def entitlement_after(start: Entitlement, records: Iterable[Placed]) -> Entitlem
 def needed(records: Iterable[Placed]) -> tuple[Placed, ...]:
     """Return those of a site's records that its entitlement follows from, in the order of their leaves.
 
-    Per kind of key the offer of the highest epoch; the last grant of rights; the last change of standing.
+    Per kind of key the offer of the highest epoch; the last grant of rights; the last change of standing; all changes
+    of authorities, by which the others are judged.
     """
-    kept: dict[object, Placed] = {}
+    kept: dict[str | int, Placed] = {}
     for placed in sorted(records, key=lambda item: item.leaf_index):
         body = placed.control.body
         if isinstance(body, KeyOffer):
-            before = kept.get(body.algorithm)
+            before = kept.get(f"offer {body.algorithm}")
             held = None if before is None else before.control.body
             if not isinstance(held, KeyOffer) or body.epoch > held.epoch:
-                kept[body.algorithm] = placed
+                kept[f"offer {body.algorithm}"] = placed
         elif isinstance(body, Enrol | Amend):
             kept["grant"] = placed
+        elif not isinstance(body, SiteBody):
+            kept[placed.leaf_index] = placed
         if isinstance(body, Enrol | Suspend | Resume | Revoke):
             kept["standing"] = placed
-    return tuple(sorted(set(kept.values()), key=lambda item: item.leaf_index))
+    found = {placed.leaf_index: placed for placed in kept.values()}
+    return tuple(found[index] for index in sorted(found))
 
 
 def _after(found: Entitlement, body: SiteBody) -> Entitlement:

@@ -1,115 +1,37 @@
-"""Site head: what the API tells a site about its last committed packet, and checking it offline.
+"""Receipt: what a site head proves of a site's last committed packet and of its rights, checked offline.
 
 The head's inclusion proves all packets of the site before it, too: a packet is admitted only on top of the one
-that it names as previous (continuation rule). Owns the JSON document and its verification; fetches nothing.
+that it names as previous (continuation rule). Owns the verification; fetches nothing.
 """
 
-import json
+from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Any, Final
 
 from pipeline.core.admission import enrolled_key
+from pipeline.core.authorities import Authorities
 from pipeline.core.block import Kind
-from pipeline.core.control import Amend, Control, Enrol, KeyOffer, Resume, Revoke, SiteBody, Suspend
+from pipeline.core.control import (
+    Amend,
+    Control,
+    Enrol,
+    KeyOffer,
+    NewContract,
+    Nodes,
+    Registrars,
+    Resume,
+    Revoke,
+    SiteBody,
+    Suspend,
+)
 from pipeline.core.entitlement import Placed
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import PublicKey
-from pipeline.core.names import SiteName, is_site_name, parse_site_id, site_id_text
+from pipeline.core.names import SiteName
 from pipeline.core.packet import FIRST_PREVIOUS, Packet, parse_packet
-from pipeline.core.proven import (
-    Proven,
-    base64_text,
-    is_proven,
-    issued_control,
-    proven_header,
-    proven_json,
-    read_bytes,
-    read_long,
-    read_path,
-    read_proven,
-)
+from pipeline.core.proven import is_proven, issued_control, proven_header, root_control
 from pipeline.core.quorum import Certified, check_certificate
+from pipeline.core.site_head import ReceiptProblem, ReceiptReason, SiteHeadDocument
 from pipeline.core.tracing import TracingCode
-
-FORMAT: Final = "bkdms-site-head/v1"
-MAX_DOCUMENT_BYTES: Final = 1 << 20
-MAX_OFFERS: Final = 8
-MAX_RECORDS: Final = 8
-_HASH_BYTES: Final = 32
-
-
-class ReceiptReason(StrEnum):
-    """Why a site head proves nothing."""
-
-    MALFORMED = "malformed"
-    WRONG_CHAIN = "wrong_chain"
-    CERTIFICATE = "certificate"
-    NO_PACKET = "no_packet"
-    OTHER_PACKET = "other_packet"
-    OTHER_SITE = "other_site"
-    ENROLMENT = "enrolment"
-    NOT_INCLUDED = "not_included"
-    HEADER = "header"
-    KEY_OFFER = "key_offer"
-    RECORD = "record"
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptProblem:
-    """A refused site head; ``detail`` is for people."""
-
-    reason: ReceiptReason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class SiteHeadDocument:
-    """A site's head as served: its last committed packet, or its enrolment where ``sequence`` is 0.
-
-    ``header`` is the encoded header of the block that holds it, ``certificate`` a signed note of the checkpoint of
-    ``tree_size`` leaves that all paths lead to. ``active`` is a hint, proven by nothing in here. ``records`` are the
-    newest changes of the site's rights and standing, oldest first.
-    """
-
-    chain: bytes
-    site: SiteName
-    active: bool
-    sequence: int
-    packet_id: bytes
-    height: int
-    entry: int
-    head: Proven
-    header: bytes
-    header_path: tuple[bytes, ...]
-    key_offers: tuple[Proven, ...]
-    tree_size: int
-    certificate: bytes
-    records: tuple[Proven, ...] = ()
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the JSON value that the API serves; hashes in hex, bytes in base64."""
-        return {
-            "format": FORMAT,
-            "chain": self.chain.hex(),
-            "site": {
-                "country": self.site.country,
-                "city": self.site.city,
-                "site_id": site_id_text(self.site.site_id),
-            },
-            "active": self.active,
-            "sequence": self.sequence,
-            "packet_id": self.packet_id.hex(),
-            "height": self.height,
-            "entry": self.entry,
-            **proven_json(self.head),
-            "header": base64_text(self.header),
-            "header_path": [base64_text(item) for item in self.header_path],
-            "key_offers": [proven_json(offer) for offer in self.key_offers],
-            "records": [proven_json(record) for record in self.records],
-            "tree_size": self.tree_size,
-            "certificate": self.certificate.decode(),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +40,7 @@ class Receipt:
 
     ``sequence`` 0 means enrolled and nothing committed yet; ``site_key`` is then the enrolled key. ``certified_at``
     is the earliest cosignature's time in seconds since 1970; ``records`` are the registrar's about the site, key offers
-    among them, in the order of the tree.
+    among them, in the order of the tree, ``authorities`` those of root keys.
     """
 
     site: SiteName
@@ -134,6 +56,7 @@ class Receipt:
     signers: tuple[str, ...]
     site_key: PublicKey | None
     records: tuple[Placed, ...]
+    authorities: tuple[Placed, ...]
 
     @property
     def key_offers(self) -> tuple[KeyOffer, ...]:
@@ -142,28 +65,25 @@ class Receipt:
         return tuple(sorted((body for body in bodies if isinstance(body, KeyOffer)), key=lambda o: o.epoch))
 
 
-def parse_site_head(data: bytes) -> SiteHeadDocument | ReceiptProblem:
-    """Read the JSON document that ``SiteHeadDocument.as_json`` describes. Total; unknown fields are ignored."""
-    if len(data) > MAX_DOCUMENT_BYTES:
-        return ReceiptProblem(ReceiptReason.MALFORMED, f"more than {MAX_DOCUMENT_BYTES} bytes")
-    try:
-        value = json.loads(data)
-        return _document(value)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        return ReceiptProblem(ReceiptReason.MALFORMED, f"{type(error).__name__}: {error}"[:200])
-
-
 def verify_head(
-    genesis: Genesis, packet_bytes: bytes | None, document: SiteHeadDocument
+    genesis: Genesis,
+    packet_bytes: bytes | None,
+    document: SiteHeadDocument,
+    known: Iterable[Placed] = (),
 ) -> Receipt | ReceiptProblem:
     """Check a site head against the site's own packet and the genesis file. Total; needs no network.
 
     ``packet_bytes`` is the site's packet of that sequence; None to rely on the payload in the document (always so
-    for sequence 0, and for a site that lost its packets), which is bound to the ledger all the same.
+    for sequence 0, and for a site that lost its packets), which is bound to the ledger all the same. ``known`` are
+    changes of authorities that were verified before, so that nobody can hold one back again.
     """
     if document.chain != genesis.chain:
         return ReceiptProblem(ReceiptReason.WRONG_CHAIN, "head of another chain")
-    certified = check_certificate(document.certificate, genesis.origin, genesis.policy)
+    authorities = _authorities(genesis, document, known)
+    if isinstance(authorities, ReceiptProblem):
+        return authorities
+    policy = authorities.policy_at(document.tree_size)
+    certified = check_certificate(document.certificate, genesis.origin, policy)
     if not isinstance(certified, Certified):
         return ReceiptProblem(ReceiptReason.CERTIFICATE, f"{certified.reason}: {certified.detail}")
     if certified.checkpoint.size != document.tree_size:
@@ -173,7 +93,7 @@ def verify_head(
     if payload is None:
         return ReceiptProblem(ReceiptReason.NO_PACKET, "neither the site nor the document has the packet")
     if document.sequence == 0:
-        enrolled = _enrolment(genesis, payload, document)
+        enrolled = _enrolment(genesis, authorities, payload, document)
         if isinstance(enrolled, ReceiptProblem):
             return enrolled
         site_key = enrolled
@@ -184,9 +104,12 @@ def verify_head(
         return ReceiptProblem(ReceiptReason.NOT_INCLUDED, "the path does not lead to the certified root")
     if (problem := _header_problem(document, root)) is not None:
         return problem
-    records = _records(genesis, document, root)
+    records = _records(genesis, authorities, document, root)
     if isinstance(records, ReceiptProblem):
         return records
+    changes = _placed_authorities(genesis, document, root)
+    if isinstance(changes, ReceiptProblem):
+        return changes
     return Receipt(
         document.site,
         document.sequence,
@@ -201,6 +124,7 @@ def verify_head(
         certified.signers,
         site_key,
         records,
+        changes,
     )
 
 
@@ -215,8 +139,10 @@ def _packet_problem(payload: bytes, document: SiteHeadDocument) -> ReceiptProble
     return None
 
 
-def _enrolment(genesis: Genesis, payload: bytes, document: SiteHeadDocument) -> PublicKey | ReceiptProblem:
-    control = issued_control(genesis, payload)
+def _enrolment(
+    genesis: Genesis, authorities: Authorities, payload: bytes, document: SiteHeadDocument
+) -> PublicKey | ReceiptProblem:
+    control = issued_control(genesis, payload, authorities.registrars_at(document.head.leaf_index))
     if document.head.kind is not Kind.CONTROL or control is None or not isinstance(control.body, Enrol):
         return ReceiptProblem(ReceiptReason.ENROLMENT, "the head is no registrar's enrolment")
     if control.body.site != document.site or document.packet_id != FIRST_PREVIOUS:
@@ -236,8 +162,39 @@ def _header_problem(document: SiteHeadDocument, root: bytes) -> ReceiptProblem |
     return None
 
 
-def _records(
+def _authorities(
+    genesis: Genesis, document: SiteHeadDocument, known: Iterable[Placed]
+) -> Authorities | ReceiptProblem:
+    """Return who is in force by what root keys signed; that it is in the tree is checked when the tree is known."""
+    found = Authorities(genesis)
+    for placed in known:
+        found.add(placed.leaf_index, placed.control)
+    for proven in document.authorities:
+        control = root_control(genesis, proven.payload)
+        if control is None or not isinstance(control.body, Registrars | Nodes | NewContract):
+            return ReceiptProblem(ReceiptReason.AUTHORITY, "not a change of authorities by enough root keys")
+        found.add(proven.leaf_index, control)
+    return found
+
+
+def _placed_authorities(
     genesis: Genesis, document: SiteHeadDocument, root: bytes
+) -> tuple[Placed, ...] | ReceiptProblem:
+    found: list[Placed] = []
+    for proven in document.authorities:
+        control = root_control(genesis, proven.payload)
+        if (
+            control is None
+            or proven.kind is not Kind.CONTROL
+            or not is_proven(proven, control.raw, document.tree_size, root)
+        ):
+            return ReceiptProblem(ReceiptReason.AUTHORITY, "it is not in the certified tree")
+        found.append(Placed(proven.leaf_index, control))
+    return tuple(sorted(found, key=lambda placed: placed.leaf_index))
+
+
+def _records(
+    genesis: Genesis, authorities: Authorities, document: SiteHeadDocument, root: bytes
 ) -> tuple[Placed, ...] | ReceiptProblem:
     """Check what the registrar issued about the site: key offers, and changes of its rights and standing."""
     found: list[Placed] = []
@@ -246,7 +203,8 @@ def _records(
         (ReceiptReason.RECORD, (Enrol, Amend, Suspend, Resume, Revoke), document.records),
     ):
         for proven in items:
-            control = issued_control(genesis, proven.payload)
+            registrars = authorities.registrars_at(proven.leaf_index)
+            control = issued_control(genesis, proven.payload, registrars)
             if control is None or not _is_about(control, document.site, kinds):
                 return ReceiptProblem(reason, "not a registrar's record of that kind about this site")
             if proven.kind is not Kind.CONTROL or not is_proven(
@@ -260,37 +218,3 @@ def _records(
 def _is_about(control: Control, site: SiteName, kinds: tuple[type[SiteBody], ...]) -> bool:
     body = control.body
     return isinstance(body, kinds) and body.site == site
-
-
-def _document(value: dict[str, Any]) -> SiteHeadDocument:
-    """Build the document from JSON; raises what a wrong shape raises."""
-    if value["format"] != FORMAT or not isinstance(value["active"], bool):
-        raise ValueError("not a site head of a version that this release knows")
-    named = value["site"]
-    site = SiteName(named["country"], named["city"], parse_site_id(named["site_id"]))
-    records = value.get("records", [])
-    if not is_site_name(site) or len(value["key_offers"]) > MAX_OFFERS or len(records) > MAX_RECORDS:
-        raise ValueError("site, key_offers or records")
-    return SiteHeadDocument(
-        _hash(value["chain"]),
-        site,
-        value["active"],
-        read_long(value["sequence"]),
-        _hash(value["packet_id"]),
-        read_long(value["height"]),
-        read_long(value["entry"]),
-        read_proven(value),
-        read_bytes(value["header"]),
-        read_path(value["header_path"]),
-        tuple(read_proven(item) for item in value["key_offers"]),
-        read_long(value["tree_size"]),
-        value["certificate"].encode(),
-        tuple(read_proven(item) for item in records),
-    )
-
-
-def _hash(value: str) -> bytes:
-    data = bytes.fromhex(value)
-    if len(data) != _HASH_BYTES:
-        raise ValueError("a hash has not 32 bytes")
-    return data

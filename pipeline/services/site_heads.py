@@ -12,7 +12,7 @@ from pipeline.core.followed import Applied, BlockInfo, EntryInfo, SiteInfo
 from pipeline.core.names import SiteName
 from pipeline.core.packet import FIRST_PREVIOUS
 from pipeline.core.proven import Proven
-from pipeline.core.receipt import SiteHeadDocument
+from pipeline.core.site_head import SiteHeadDocument
 from pipeline.core.state import ChainState
 
 
@@ -27,6 +27,9 @@ class Snapshot(Protocol):
 
     def site(self, name: SiteName) -> SiteInfo | None:
         """Return a site that was ever enrolled, or None."""
+
+    def authorities(self) -> Sequence[EntryInfo]:
+        """Return the newest changes of registrars, nodes and contract, oldest first."""
 
     def path(self, index: int) -> list[bytes]:
         """Return the inclusion path of a leaf in the tree after the last block."""
@@ -79,6 +82,7 @@ def site_head(chain: bytes, view: Snapshot, name: SiteName, since: int = 0) -> S
         tree_size=last.tree_size,
         certificate=last.certificate,
         records=_records(view, site.records, since),
+        authorities=_records(view, view.authorities(), 0),
     )
 
 

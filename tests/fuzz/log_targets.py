@@ -25,7 +25,8 @@ from pipeline.core.note import (
 from pipeline.core.policy_file import log_verifier, node_verifiers
 from pipeline.core.proof import Proof, verify_proof
 from pipeline.core.quorum import Certified, check_certificate
-from pipeline.core.receipt import Receipt, SiteHeadDocument, parse_site_head, verify_head
+from pipeline.core.receipt import Receipt, verify_head
+from pipeline.core.site_head import SiteHeadDocument, parse_site_head
 from pipeline.core.tiles import (
     ENTRIES,
     TileId,

@@ -21,10 +21,12 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from ops.ports import reserve
 from ops.stack import EmbeddedStack
 from ops.tls.principal import Role
+from ops.tls.site_principal import site_principal
 from pipeline.adapters.keystore import SealingKeyFolder
 from pipeline.adapters.tls import TlsFiles, client_context
 from pipeline.core.names import site_id_text
-from pipeline.core.receipt import Receipt, SiteHeadDocument, parse_site_head, verify_head
+from pipeline.core.receipt import Receipt, verify_head
+from pipeline.core.site_head import SiteHeadDocument, parse_site_head
 from pipeline.core.topics import Topics
 from tests.integration.kafka_clients import consumer, producer
 from tests.support.chain import Chain, framed
@@ -165,7 +167,7 @@ async def test_every_value_is_stored_and_published_once_although_the_worker_is_k
 async def test_the_api_gives_heads_that_sites_can_verify_and_schemas_that_tools_can_use(
     rig: Rig, tmp_path: Path
 ) -> None:
-    files = rig.stack.credentials(Role.SITE, "consumer-test")
+    files = rig.stack.credentials(Role.SITE, site_principal(rig.site.name).name)
     context = client_context(TlsFiles(files.ca, files.certificate, files.key))
     name, url = rig.site.name, f"https://127.0.0.1:{rig.ports['api']}"
 

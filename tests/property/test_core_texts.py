@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.genesis import parse_genesis
-from pipeline.core.receipt import ReceiptProblem, parse_site_head
+from pipeline.core.site_head import ReceiptProblem, parse_site_head
 from pipeline.core.tracing import TracingCode, parse_tracing_code
 from tests.vectors.core_world import FOLDER
 
@@ -67,7 +67,7 @@ JSON = st.recursive(
 HEAD_FIELDS = [
     *("format", "chain", "site", "active", "sequence", "packet_id", "height", "entry", "kind", "payload"),
     *("leaf_index", "log_offset", "broker_time", "path", "header", "header_path", "key_offers"),
-    *("tree_size", "certificate", "records"),
+    *("tree_size", "certificate", "records", "authorities"),
 ]
 HEAD: dict[str, Any] = {
     "format": "bkdms-site-head/v1",
@@ -82,6 +82,7 @@ HEAD: dict[str, Any] = {
     "header_path": [],
     "key_offers": [],
     "records": [],
+    "authorities": [],
     "certificate": "",
 } | dict.fromkeys(("sequence", "height", "entry", "leaf_index", "log_offset", "broker_time", "tree_size"), 1)
 

@@ -17,11 +17,11 @@ from pipeline.core.genesis import parse_genesis
 from pipeline.core.keys import PublicKey, Use
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import Packet, parse_packet
-from pipeline.core.receipt import ReceiptProblem, parse_site_head
 from pipeline.core.record import UnifiedRecord, decode_record, encode_record
 from pipeline.core.replica import BlockProblem, extend
 from pipeline.core.sealing import SIGNING_ALGORITHM, Suite
 from pipeline.core.signing import verify
+from pipeline.core.site_head import ReceiptProblem, parse_site_head
 from pipeline.core.state import ChainState
 from schemas import Schema, ids, schema
 from tests.vectors.core_world import FOLDER

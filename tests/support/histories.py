@@ -10,8 +10,8 @@ from pipeline.core.merkle import Frontier
 from pipeline.core.note import format_note
 from pipeline.core.packet import Packet
 from pipeline.core.proven import Proven
-from pipeline.core.receipt import SiteHeadDocument
 from pipeline.core.replica import parse_entry
+from pipeline.core.site_head import SiteHeadDocument
 from pipeline.core.tlog_proof import TlogProof
 from tests.support.chain import Chain
 from tests.support.tree import MemoryTree

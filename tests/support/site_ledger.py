@@ -21,17 +21,30 @@ from pipeline.core import avro
 from pipeline.core.admission import PACKET_SCHEMA
 from pipeline.core.agreement import Entitlement
 from pipeline.core.batching import Terms
-from pipeline.core.control import Amend, Body, Control, Enrol, KeyOffer, Resume, Revoke, SiteBody, Suspend
+from pipeline.core.control import (
+    Amend,
+    Body,
+    Control,
+    Enrol,
+    KeyOffer,
+    NewContract,
+    Nodes,
+    Registrars,
+    Resume,
+    Revoke,
+    SiteBody,
+    Suspend,
+)
 from pipeline.core.derive import Derived
 from pipeline.core.errors import TransientError
 from pipeline.core.names import MAX_TIME_MS, SiteName
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import FIRST_PREVIOUS, Opened, Packet, open_packet, parse_packet
 from pipeline.core.proven import Proven
-from pipeline.core.receipt import MAX_OFFERS, SiteHeadDocument
 from pipeline.core.record import decode_record
 from pipeline.core.replica import parse_entry
 from pipeline.core.sealing import SealingKey, Suite
+from pipeline.core.site_head import MAX_OFFERS, SiteHeadDocument
 from pipeline.core.state import Offer
 from pipeline.ports import Outgoing
 from pipeline.services.site_agent import SiteParts, SiteStanding, Source, Spool
@@ -192,25 +205,27 @@ class SiteLedger:
             tree_size=len(tree.leaves),
             certificate=self.chain.world.certificate(blocks[-1].checkpoint),
             records=self._records(site, blocks, tree, (Enrol, Amend, Suspend, Resume, Revoke), since),
+            authorities=self._records(None, blocks, tree, (Registrars, Nodes, NewContract), 0),
         )
         return json.dumps(document.as_json()).encode()
 
     def _records(
         self,
-        site: SiteName,
+        site: SiteName | None,
         blocks: Sequence[Derived],
         tree: MemoryTree,
-        kinds: tuple[type[SiteBody], ...],
+        kinds: tuple[type[Body], ...],
         since: int,
     ) -> tuple[Proven, ...]:
-        """Return the registrar's records of these kinds about a site, from a leaf on."""
+        """Return the records of these kinds about a site, or about all, from a leaf on."""
         found = []
         for derived in blocks:
             for entry, item in enumerate(derived.block.entries):
                 parsed = parse_entry(item)
                 index = derived.block.header.first_index + entry
                 body = parsed.body if isinstance(parsed, Control) else None
-                if isinstance(body, kinds) and body.site == site and index >= since:
+                about = body.site if isinstance(body, SiteBody) else None
+                if isinstance(body, kinds) and about == site and index >= since:
                     path = tuple(tree.inclusion(index))
                     found.append(Proven(item.kind, item.payload, index, item.offset, item.time_ms, path))
         return tuple(found[-MAX_OFFERS:])
@@ -218,6 +233,11 @@ class SiteLedger:
     def control(self, *bodies: Body) -> None:
         """Bring records of the registrar into the ledger, in a block of their own."""
         self.chain.block(*(control_value(self.chain.world.control(body)) for body in bodies))
+
+    def by_roots(self, body: Body) -> None:
+        """Bring a record of root keys into the ledger, in a block of its own."""
+        world = self.chain.world
+        self.chain.block(control_value(world.by_roots(self.chain.deriver.state, body)))
 
     def _last_of(self, site: SiteName, height: int) -> tuple[int, int]:
         for derived in reversed(self.chain.blocks[:height]):

@@ -10,9 +10,10 @@ from pipeline.adapters.sql.view import SqlLedgerView
 from pipeline.core.access_book import parse_token
 from pipeline.core.keys import Use
 from pipeline.core.names import SiteName, parse_site_id
-from pipeline.core.receipt import Receipt, SiteHeadDocument, parse_site_head, verify_head
+from pipeline.core.receipt import Receipt, verify_head
 from pipeline.core.sealing import Suite
 from pipeline.core.signing import Ed25519Signer, P256Signer, Signer
+from pipeline.core.site_head import SiteHeadDocument, parse_site_head
 from pipeline.services.access import read_answer, read_request, write_answer, write_request
 from pipeline.services.follower import Follower
 from pipeline.services.site_heads import site_head

@@ -9,7 +9,7 @@ import pytest
 from pipeline.adapters.head_client import HttpHeadSource
 from pipeline.core.errors import TransientError
 from pipeline.core.names import SiteName, parse_site_id
-from pipeline.core.receipt import MAX_DOCUMENT_BYTES
+from pipeline.core.site_head import MAX_DOCUMENT_BYTES
 
 SITE = SiteName("US", "unlocode:USMES", parse_site_id("fd62::1"))
 

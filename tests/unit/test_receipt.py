@@ -16,16 +16,10 @@ from pipeline.core.merkle import leaf_hash
 from pipeline.core.names import MAX_TIME_MS
 from pipeline.core.packet import FIRST_PREVIOUS, Packet
 from pipeline.core.proven import Proven
-from pipeline.core.receipt import (
-    Receipt,
-    ReceiptProblem,
-    ReceiptReason,
-    SiteHeadDocument,
-    parse_site_head,
-    verify_head,
-)
+from pipeline.core.receipt import Receipt, verify_head
 from pipeline.core.replica import parse_entry
 from pipeline.core.signing import Ed25519Signer
+from pipeline.core.site_head import ReceiptProblem, ReceiptReason, SiteHeadDocument, parse_site_head
 from tests.support.chain import Chain
 from tests.support.tree import MemoryTree
 from tests.support.world import TestSite, World, secret

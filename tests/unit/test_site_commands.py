@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,9 @@ from pipeline.config.sections import SiteSettings
 from pipeline.core.delivery import Patience
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import MAX_TIME_MS, site_id_text
-from pipeline.core.receipt import Receipt, SiteHeadDocument, parse_site_head, verify_head
+from pipeline.core.receipt import Receipt, verify_head
 from pipeline.core.signing import Ed25519Signer
+from pipeline.core.site_head import SiteHeadDocument, parse_site_head
 from pipeline.core.state import Offer
 from pipeline.services.access import AccessAnswer, write_answer
 from pipeline.services.site_agent import Pace, Retry, SiteAgent
@@ -44,7 +46,10 @@ def site_settings(folder: Path, site: TestSite) -> SiteSettings:
 def answer(site: TestSite = SITE, *, valid_to: int = MAX_TIME_MS, key: bytes | None = None) -> AccessAnswer:
     offers = (Offer(1, site.platform_key.public, valid_to),)
     site_key = key or site.signer.public.fingerprint
-    return AccessAnswer(site.chain, site.name, site_key, (site.suite,), ("LOCAL:TRAFFIC_SPEED",), (), offers)
+    indicators = ("LOCAL:TRAFFIC_SPEED",)
+    return AccessAnswer(
+        site.chain, site.name, site_key, (site.suite,), indicators, (), offers, bytes(32), 0, MAX_TIME_MS
+    )
 
 
 def test_the_answer_settles_suite_and_reader(tmp_path: Path) -> None:
@@ -57,7 +62,7 @@ def test_the_answer_settles_suite_and_reader(tmp_path: Path) -> None:
     [
         (answer(LEDGER.chain.world.site(9)), "is the answer for"),
         (answer(key=bytes(32)), "another signing key"),
-        (answer(valid_to=1), "still valid"),
+        (replace(answer(), offers=()), "offers no key"),
     ],
 )
 def test_an_answer_that_does_not_fit_is_refused(tmp_path: Path, given: AccessAnswer, message: str) -> None:
@@ -79,7 +84,7 @@ def granted_files(folder: Path, *indicators: str) -> Path:
     )
     file = folder / "bkdms.toml"
     file.write_text(
-        'genesis = "genesis.json"\n[kafka]\nbootstrap = "127.0.0.1:1"\n[api]\nurl = "http://127.0.0.1:1"\n'
+        'genesis = "genesis.json"\n[kafka]\nbootstrap = "127.0.0.1:1"\n[api]\nurl = "https://127.0.0.1:1"\n'
         f'[site]\ncountry = "{SITE.name.country}"\ncity = "{SITE.name.city}"\n'
         f'site_id = "{site_id_text(SITE.name.site_id)}"\nsource = "rows.csv"\nkey = "key.json"\n'
         'access = "access.json"\nspool = "spool.sqlite"\nspool_key = "keys/spool.key"\n'
@@ -91,7 +96,9 @@ def granted_files(folder: Path, *indicators: str) -> Path:
 
 def test_a_mapping_that_was_granted_is_taken(tmp_path: Path) -> None:
     site = load_settings(granted_files(tmp_path, "LOCAL:TRAFFIC_SPEED")).site
-    assert [rule.indicator for rule in granted_mapping(site, answer()).values] == ["LOCAL:TRAFFIC_SPEED"]
+    assert [rule.indicator for rule in granted_mapping(site, answer().indicators).values] == [
+        "LOCAL:TRAFFIC_SPEED"
+    ]
 
 
 async def test_a_mapping_that_yields_what_was_not_granted_is_refused_before_anything_is_spooled(

@@ -26,14 +26,14 @@ from pipeline.adapters.sql.view_tables import (
     view_position,
     view_sites,
 )
-from pipeline.core.control import Action, SiteBody, action_of
+from pipeline.core.control import Action, AuthorityBody, NewContract, Nodes, Registrars, SiteBody, action_of
 from pipeline.core.errors import ConflictError
 from pipeline.core.followed import Applied, BlockInfo, EntryInfo, SiteInfo
 from pipeline.core.genesis import Genesis
 from pipeline.core.names import SiteName
 from pipeline.core.packet import FIRST_PREVIOUS, Packet
-from pipeline.core.receipt import MAX_OFFERS
 from pipeline.core.replica import Extended
+from pipeline.core.site_head import MAX_AUTHORITIES, MAX_OFFERS
 from pipeline.core.state import ChainState
 from pipeline.telemetry.logs import logger
 
@@ -41,6 +41,7 @@ _log = logger(__name__)
 _ONE: Final = 1
 _START: Final = {"one": _ONE, "next_offset": 0}
 _BLOCK_FIELDS: Final = tuple(BlockInfo.__slots__)
+_OF_ALL_SITES: Final = ""
 _CHANGES: Final = (
     (Action.ENROL, Action.AMEND),
     (Action.ENROL, Action.SUSPEND, Action.RESUME, Action.REVOKE),
@@ -103,6 +104,11 @@ class ViewSnapshot:
             .limit(limit)
         ).mappings()
         return tuple(reversed([_entry(row, row["payload"]) for row in rows]))
+
+    def authorities(self) -> tuple[EntryInfo, ...]:
+        """Return the newest changes of registrars, nodes and contract, oldest first."""
+        actions = (Action.REGISTRARS, Action.NODES, Action.CONTRACT)
+        return self._controls(_OF_ALL_SITES, actions, MAX_AUTHORITIES)
 
     def path(self, index: int) -> list[bytes]:
         """Return the inclusion path of a leaf in the tree after the last block.
@@ -236,7 +242,7 @@ def _store_block(connection: Connection, item: Applied) -> None:
                 "sequence": admitted.sequence,
                 "packet_id": admitted.packet_id,
             }
-        elif isinstance(admitted.body, SiteBody):
+        elif isinstance(admitted.body, SiteBody | Registrars | Nodes | NewContract):
             controls.append(_control_row(extended, index, admitted.body, admitted.raw))
     upsert(connection, view_packets, list(packets.values()))
     if controls:
@@ -259,9 +265,11 @@ def _place(extended: Extended, index: int) -> dict[str, Any]:
     return dict(zip(_ENTRY_FIELDS, values, strict=True))
 
 
-def _control_row(extended: Extended, index: int, body: SiteBody, payload: bytes) -> dict[str, Any]:
+def _control_row(
+    extended: Extended, index: int, body: SiteBody | AuthorityBody, payload: bytes
+) -> dict[str, Any]:
     return _place(extended, index) | {
-        "site": site_key(body.site),
+        "site": site_key(body.site) if isinstance(body, SiteBody) else _OF_ALL_SITES,
         "action": int(action_of(body)),
         "payload": payload,
     }

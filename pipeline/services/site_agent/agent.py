@@ -221,7 +221,7 @@ class SiteAgent:
             self._resends += 1
             self._waiting_since = loop_time
             self._log.warning("sending_again", times=self._resends)
-            self._sender.rewind()
+            self._sender.rewind(in_doubt=True)
             self._to_send.set()
 
     def _is_resend_due(self, now: float) -> bool:

@@ -12,10 +12,12 @@ from pipeline.core.delivery import (
     VerifiedHead,
     after_head,
 )
+from pipeline.core.entitlement import Placed
 from pipeline.core.errors import IntegrityError, TransientError
 from pipeline.core.genesis import Genesis
 from pipeline.core.names import SiteName
-from pipeline.core.receipt import Receipt, ReceiptProblem, parse_site_head, verify_head
+from pipeline.core.receipt import Receipt, verify_head
+from pipeline.core.site_head import ReceiptProblem, parse_site_head
 from pipeline.services.site_agent.needs import SiteParts
 from pipeline.services.site_agent.retry import settled
 from pipeline.telemetry import site_metrics, spans
@@ -60,7 +62,7 @@ class Confirmer:
         receipt = self._spool.receipt()
         if receipt is None:
             return
-        problem = check_receipt(self._genesis, self._terms.site, receipt)
+        problem = check_receipt(self._genesis, self._terms.site, receipt, self._standing.authorities)
         if isinstance(problem, str):
             raise IntegrityError(
                 f"the last receipt in the spool does not verify ({problem}); the spool was changed, or the "
@@ -87,7 +89,7 @@ class Confirmer:
         if isinstance(parsed, ReceiptProblem):
             raise _unproven(parsed)
         packet = self._spool.packet(parsed.packet_id) if parsed.sequence else None
-        found = verify_head(self._genesis, packet, parsed)
+        found = verify_head(self._genesis, packet, parsed, self._standing.authorities)
         if isinstance(found, ReceiptProblem):
             raise _unproven(found)
         if found.site != self._terms.site:
@@ -134,12 +136,17 @@ def verified_head(receipt: Receipt) -> VerifiedHead:
     )
 
 
-def check_receipt(genesis: Genesis, site: SiteName, stored: StoredReceipt) -> Receipt | str:
-    """Return what a stored receipt proves, or why it does not prove what it is stored for. Offline."""
+def check_receipt(
+    genesis: Genesis, site: SiteName, stored: StoredReceipt, known: tuple[Placed, ...] = ()
+) -> Receipt | str:
+    """Return what a stored receipt proves, or why it does not prove what it is stored for. Offline.
+
+    ``known`` are changes of authorities that were verified before.
+    """
     parsed = parse_site_head(stored.document)
     if isinstance(parsed, ReceiptProblem):
         return f"{parsed.reason}: {parsed.detail}"
-    found = verify_head(genesis, stored.packet, parsed)
+    found = verify_head(genesis, stored.packet, parsed, known)
     if isinstance(found, ReceiptProblem):
         return f"{found.reason}: {found.detail}"
     if found.site != site or verified_head(found) != stored.head:

@@ -11,7 +11,7 @@ from pipeline.core.admission import PACKET_SCHEMA
 from pipeline.core.agreement import Hold
 from pipeline.core.batching import Batching, due_in_ms, fitting
 from pipeline.core.delivery import Made, StoredPacket
-from pipeline.core.packet import SEED_BYTES, PacketDraft, packet_id, seal_packet
+from pipeline.core.packet import SEED_BYTES, Packet, PacketDraft, packet_id, parse_packet, seal_packet
 from pipeline.core.sealing import CONTENT_KEY_BYTES
 from pipeline.ports import Outgoing
 from pipeline.services.site_agent.needs import SiteParts
@@ -44,10 +44,15 @@ class Sender:
         self._key = str(parts.terms.site).encode()
         self._sent_through = 0
         self._highest = 0
+        self._in_doubt = False
 
-    def rewind(self) -> None:
-        """Make the next step send again from the first packet that is not confirmed."""
+    def rewind(self, *, in_doubt: bool = False) -> None:
+        """Make the next step send again from the first packet that is not confirmed.
+
+        ``in_doubt`` says that sending them brought nothing: what a former key signed is then signed anew.
+        """
         self._sent_through = 0
+        self._in_doubt = in_doubt
 
     async def step(self, *, drain: bool) -> Sent:
         """Send what is stored and not sent; with nothing of that, seal what is due and send it.
@@ -55,6 +60,8 @@ class Sender:
         Raises:
             TransientError: Kafka or the disk fail for now; the next step goes on or sends again.
         """
+        if self._in_doubt:
+            await settled(self._give_up_former_key)
         packets = await settled(lambda: self._spool.live_packets(self._sent_through, _SEND_PACKETS))
         due: int | None = 0
         hold: Hold | None = None
@@ -63,6 +70,19 @@ class Sender:
         if packets:
             await self._send(packets)
         return Sent(len(packets), due, hold)
+
+    def _give_up_former_key(self) -> None:
+        """Take the records of unconfirmed packets for sealing anew where the site has another key by now.
+
+        The former key may have ended before they arrived. Should one of them be admitted yet, the head tells.
+        """
+        first = self._spool.live_packets(0, 1)
+        sealing = self._standing.agree(self._parts.clock.now_ms())
+        if first and isinstance(sealing, Sealing):
+            packet = parse_packet(first[0].raw)
+            if isinstance(packet, Packet) and packet.site_key != sealing.signer.public.fingerprint:
+                self._parts.log.warning("signing_anew", packets=self._spool.supersede())
+        self._in_doubt = False
 
     async def _send(self, packets: list[StoredPacket]) -> None:
         values = [avro.frame(PACKET_SCHEMA, packet.raw) for packet in packets]

@@ -8,14 +8,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.core.agreement import Agreed, Entitlement, Hold, agree
+from pipeline.core.authorities import Authorities
 from pipeline.core.batching import Terms
 from pipeline.core.control import Control, SiteBody
 from pipeline.core.entitlement import Placed, entitlement_after, needed
 from pipeline.core.errors import IntegrityError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Algorithm, PublicKey
-from pipeline.core.names import SiteName
-from pipeline.core.proven import issued_control
+from pipeline.core.names import MAX_LONG, SiteName
+from pipeline.core.proven import issued_control, root_control
 from pipeline.core.receipt import Receipt
 from pipeline.core.sealing import SEALING_ALGORITHM
 from pipeline.core.signing import Signer
@@ -54,6 +55,7 @@ class SiteStanding:
         self._signers = {signer.public.fingerprint: signer for signer in signers}
         self._own_readers = own_readers or {}
         self._records: tuple[Placed, ...] = ()
+        self._contract = genesis.contract
         self.entitlement = entitlement
         self.seen = 0
 
@@ -64,8 +66,7 @@ class SiteStanding:
             IntegrityError: code ``standing``: the spool holds a record that no registrar issued about this site.
             TransientError: the disk fails.
         """
-        self._records = stored_records(self._genesis, self._terms.site, self._spool.standing())
-        self.entitlement = entitlement_after(self._start, self._records)
+        self._take(stored_records(self._genesis, self._terms.site, self._spool.standing()))
 
     def learn(self, receipt: Receipt) -> bool:
         """Take up the registrar's records in a verified head, on disk before they count; tell whether any was new.
@@ -74,15 +75,25 @@ class SiteStanding:
             TransientError: the disk fails; nothing changed.
         """
         known = {placed.leaf_index for placed in self._records}
-        fresh = [placed for placed in receipt.records if placed.leaf_index not in known]
+        shown = (*receipt.records, *receipt.authorities)
+        fresh = [placed for placed in shown if placed.leaf_index not in known]
         self.seen = max(self.seen, receipt.tree_size)
         kept = needed((*self._records, *fresh))
         if kept == self._records:
             return False
         self._spool.keep_standing([(placed.leaf_index, placed.control.raw) for placed in kept])
-        self._records = kept
-        self.entitlement = entitlement_after(self._start, kept)
+        self._take(kept)
         return True
+
+    @property
+    def authorities(self) -> tuple[Placed, ...]:
+        """Changes of registrars, nodes and contract that were verified."""
+        return tuple(placed for placed in self._records if not isinstance(placed.control.body, SiteBody))
+
+    def _take(self, records: tuple[Placed, ...]) -> None:
+        self._records = records
+        self._contract = authorities_of(self._genesis, records).contract_at(MAX_LONG)
+        self.entitlement = entitlement_after(self._start, records)
 
     def agree(self, now_ms: int) -> Sealing | Hold:
         """Return how to seal at ``now_ms``, or why not to."""
@@ -92,7 +103,7 @@ class SiteStanding:
             return Hold.OTHER_KEY
         if not self._yields <= frozenset(found.indicators):
             return Hold.NOT_GRANTED
-        agreed = agree(found, self._genesis.contract, signer.public.algorithm, floor, now_ms)
+        agreed = agree(found, self._contract, signer.public.algorithm, floor, now_ms)
         if isinstance(agreed, Hold):
             return agreed
         own = self._own_readers.get(SEALING_ALGORITHM[agreed.suite])
@@ -101,14 +112,19 @@ class SiteStanding:
 
 
 def stored_records(genesis: Genesis, site: SiteName, rows: Iterable[tuple[int, bytes]]) -> tuple[Placed, ...]:
-    """Return the registrar's records about a site that a spool holds, their signatures checked again.
+    """Return the records about a site and its authorities that a spool holds, their signatures checked again.
 
     Raises:
         IntegrityError: code ``standing``: one of them is none.
     """
-    found: list[Placed] = []
-    for leaf_index, raw in rows:
-        control = issued_control(genesis, raw)
+    held = list(rows)
+    by_roots = [(leaf_index, root_control(genesis, raw)) for leaf_index, raw in held]
+    found = [Placed(leaf_index, control) for leaf_index, control in by_roots if control is not None]
+    authorities, roots = authorities_of(genesis, found), {placed.leaf_index for placed in found}
+    for leaf_index, raw in held:
+        if leaf_index in roots:
+            continue
+        control = issued_control(genesis, raw, authorities.registrars_at(leaf_index))
         if not isinstance(control, Control) or not _is_about(control, site):
             raise IntegrityError(
                 "the spool holds a record about this site's rights that no registrar issued; the spool was changed, or "
@@ -117,6 +133,14 @@ def stored_records(genesis: Genesis, site: SiteName, rows: Iterable[tuple[int, b
             )
         found.append(Placed(leaf_index, control))
     return tuple(sorted(found, key=lambda placed: placed.leaf_index))
+
+
+def authorities_of(genesis: Genesis, records: Iterable[Placed]) -> Authorities:
+    """Return who is in force by the genesis file and these records; those about sites change nothing."""
+    found = Authorities(genesis)
+    for placed in records:
+        found.add(placed.leaf_index, placed.control)
+    return found
 
 
 def _is_about(control: Control, site: SiteName) -> bool:
