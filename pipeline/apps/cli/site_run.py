@@ -238,7 +238,7 @@ def _portable(stored: "StoredReceipt") -> bytes:
     """Return the head document with the packet that it proves, for somebody who has the genesis file."""
     from json import dumps  # noqa: PLC0415
 
-    from pipeline.core.receipt import ReceiptProblem, parse_site_head  # noqa: PLC0415
+    from pipeline.core.site_head import ReceiptProblem, parse_site_head  # noqa: PLC0415
 
     document = parse_site_head(stored.document)
     if isinstance(document, ReceiptProblem):
