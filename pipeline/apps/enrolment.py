@@ -18,6 +18,7 @@ from pipeline.apps.cli.values import read_file
 from pipeline.apps.keys import key_files
 from pipeline.apps.site_files import SiteFiles
 from pipeline.config import Settings
+from pipeline.config.sections import SiteSettings
 from pipeline.core.access_book import Token, parse_token
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
@@ -27,6 +28,7 @@ from pipeline.core.signing import Signer
 from pipeline.services.access import (
     NONCE_BYTES,
     AccessAnswer,
+    AccessRequest,
     Moment,
     check_fit,
     read_answer,
@@ -111,7 +113,7 @@ def ask_for_new_key(settings: Settings, given: Given, now_ms: int) -> tuple[byte
     """
     files, genesis = SiteFiles(settings.site.key), load_genesis(settings.genesis)
     bundle = take_bundle(settings, given.bundle)
-    answer = read_answer(read_file(settings.site.access), genesis, _pinned(bundle))
+    answer = access_in_force(settings.site, genesis)
     keys = key_files(settings, at_site=True)
     former = keys.signer(settings.site.key, Use.SITE)
     wish = Wish(answer.suites, answer.indicators, answer.equipment)
@@ -131,7 +133,7 @@ def take_up(settings: Settings, raw: bytes, now_ms: int) -> AccessAnswer:
     files, genesis = SiteFiles(settings.site.key), load_genesis(settings.genesis)
     bundle = take_bundle(settings, None)
     answer = read_answer(raw, genesis, _pinned(bundle))
-    made = [read_request(read_private(path, MAX_DOCUMENT_BYTES), genesis) for path in files.requests()]
+    made = _made_here(files, genesis)
     if not made:
         raise ConfigError(
             f"no request was made here ({files.request}); begin with `bkdms site request`",
@@ -146,6 +148,27 @@ def take_up(settings: Settings, raw: bytes, now_ms: int) -> AccessAnswer:
         files.take_up_key()
     if answer.certificate:
         files.take_up_certificate(answer.certificate, bundle.platform.transport_ca if bundle else "")
+    return answer
+
+
+def access_in_force(site: SiteSettings, genesis: Genesis) -> AccessAnswer:
+    """Return the answer that the site works by, checked again: by pinned registrars, to a request made here.
+
+    That it was taken up in time was checked then.
+
+    Raises:
+        ConfigError: there is none, or it is not for this site's request or by its registrars.
+    """
+    files = SiteFiles(site.key)
+    bundle = read_bundle(read_file(files.bundle)) if files.bundle.exists() else None
+    answer = read_answer(read_file(site.access), genesis, _pinned(bundle))
+    made = _made_here(files, genesis)
+    if made and answer.request not in {request.digest for request in made}:
+        raise ConfigError(
+            f"{site.access} answers another request than the one made here last; take up the right answer with "
+            "`bkdms site accept`",
+            code="config.access_request",
+        )
     return answer
 
 
@@ -199,6 +222,10 @@ def _token(given: Given, genesis: Genesis) -> Token | None:
 
 def _pinned(bundle: Bundle | None) -> tuple[PublicKey, ...] | None:
     return None if bundle is None else bundle.registrars
+
+
+def _made_here(files: SiteFiles, genesis: Genesis) -> list[AccessRequest]:
+    return [read_request(read_private(path, MAX_DOCUMENT_BYTES), genesis) for path in files.requests()]
 
 
 def _check_certificate(answer: AccessAnswer, files: SiteFiles) -> None:

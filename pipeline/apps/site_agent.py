@@ -15,7 +15,7 @@ from pipeline.adapters.key_files import KeyFiles
 from pipeline.adapters.spool import SqliteSpool, load_spool_key, read_standing
 from pipeline.adapters.tls import client_context
 from pipeline.apps.authority import load_genesis
-from pipeline.apps.cli.values import read_file
+from pipeline.apps.enrolment import access_in_force
 from pipeline.apps.keys import key_files
 from pipeline.config import Settings, required
 from pipeline.config.sections import SiteSettings
@@ -28,7 +28,7 @@ from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Use
 from pipeline.core.signing import Signer
-from pipeline.services.access import AccessAnswer, read_answer
+from pipeline.services.access import AccessAnswer
 from pipeline.services.site_agent import (
     Collecting,
     Notice,
@@ -148,7 +148,7 @@ async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
     site, genesis = settings.site, load_genesis(settings.genesis)
     keys = key_files(settings, at_site=True)
     signer = keys.signer(site.key, Use.SITE)
-    answer = read_answer(read_file(site.access), genesis)
+    answer = access_in_force(site, genesis)
     terms = site_terms(site, genesis, answer, signer)
     mapping = granted_mapping(site, site_entitlement(site, genesis, answer).indicators)
     source = CsvSource(required(site.source, "site.source"), mapping)

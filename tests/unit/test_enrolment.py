@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from ops.tls.authority import Authority
 from ops.tls.request import new_request
 from ops.tls.site_principal import site_principal
-from pipeline.apps.enrolment import Given, Wish, ask, ask_for_new_key, take_bundle, take_up
+from pipeline.apps.enrolment import Given, Wish, access_in_force, ask, ask_for_new_key, take_bundle, take_up
 from pipeline.apps.site_files import SiteFiles
 from pipeline.config import Settings, load_settings
 from pipeline.core.access_book import parse_token, token_text
@@ -297,3 +297,20 @@ def test_a_site_that_was_not_let_in_can_not_change_its_key(place: Place) -> None
     place.asked()
     with pytest.raises(ConfigError, match=r"access\.json"):
         ask_for_new_key(place.settings, Given(), NOW_MS)
+
+
+def test_an_answer_put_there_by_hand_must_be_to_the_request_made_here(place: Place) -> None:
+    raw = place.asked()
+    access = place.settings.site.access
+    access.write_bytes(answered(raw))
+    assert access_in_force(place.settings.site, WORLD.genesis).site == NAME
+    access.write_bytes(answered(raw, request=bytes(32)))
+    with pytest.raises(ConfigError, match="answers another request"):
+        access_in_force(place.settings.site, WORLD.genesis)
+
+
+def test_an_answer_put_there_by_hand_must_be_by_a_registrar_of_the_bundle(place: Place) -> None:
+    raw = place.asked()
+    place.settings.site.access.write_bytes(answered(raw, Ed25519Signer(secret("rogue"), Use.REGISTRAR)))
+    with pytest.raises(ConfigError, match="no registrar of this chain signed it"):
+        access_in_force(place.settings.site, WORLD.genesis)

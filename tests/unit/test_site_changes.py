@@ -8,8 +8,10 @@ import pytest
 
 from pipeline.core.control import Amend
 from pipeline.core.errors import ConfigError, TransientError
+from pipeline.core.keys import Use
 from pipeline.core.names import MAX_TIME_MS
 from pipeline.core.sealing import SealingKey, Suite
+from pipeline.core.signing import Ed25519Signer
 from pipeline.services.access import AccessAnswer, Moment, read_request
 from pipeline.services.site_changes import Rights, amend, resume, revoke, suspend, transfer
 from tests.support.access import REPLY, request_of
@@ -50,7 +52,7 @@ def admitted(office: Office, raw: bytes) -> bool:
 
 def successor(site: TestSite) -> TestSite:
     """Return the same site under a new key, at the same place in its chain of packets."""
-    return replace(site, signer=type(site.signer)(secret("next key"), site.signer.use))  # type: ignore[attr-defined]
+    return replace(site, signer=Ed25519Signer(secret("next key"), Use.SITE))
 
 
 async def moved(
