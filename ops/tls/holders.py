@@ -56,17 +56,23 @@ class Holders:
         refuse_revoked(self._folder, principal)
         files = self.files(principal)
         if not self._authority.is_fresh(principal, files, now=self._now()):
-            lifetime = self._lifetimes.of(principal.role)
-            self._authority.issue(principal, files.key.parent, now=self._now(), lifetime=lifetime)
+            self._make(principal)
         return files
 
-    def renew(self) -> list[Principal]:
-        """Make anew what is old; returns whose certificates were."""
+    def _make(self, principal: Principal) -> None:
+        lifetime = self._lifetimes.of(principal.role)
+        self._authority.issue(principal, self.files(principal).key.parent, now=self._now(), lifetime=lifetime)
+
+    def renew(self, *, everything: bool = False) -> list[Principal]:
+        """Make anew what is old, or ``everything``; returns whose certificates were."""
+        now = self._now()
         old = [
-            one for one in self.all() if not self._authority.is_fresh(one, self.files(one), now=self._now())
+            one
+            for one in self.all()
+            if everything or not self._authority.is_fresh(one, self.files(one), now=now)
         ]
         for principal in old:
-            self.issue(principal)
+            self._make(principal)
         return old
 
     def files(self, principal: Principal) -> CertificateFiles:

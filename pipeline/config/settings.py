@@ -7,7 +7,10 @@ from typing import Any
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ops.tls.holders import PKI_FOLDER
+from ops.tls.revoked import REVOKED
 from pipeline.config.naming import ENV_DELIMITER, ENV_PREFIX, required
+from pipeline.config.pki import PkiSettings
 from pipeline.config.sections import (
     ApiSettings,
     AssessSettings,
@@ -52,6 +55,7 @@ class Settings(BaseSettings):
     topic_prefix: str = Field("", description="start of our Kafka topics' names")
     genesis: FilePath = Field(description="the chain's genesis file")
     keys: KeysSettings
+    pki: PkiSettings
     kafka: KafkaSettings
     redis: RedisSettings
     store: StoreSettings
@@ -101,6 +105,7 @@ class Settings(BaseSettings):
             "traces": {},
             "transport": {},
             "store": {"url": f"sqlite:///{data_dir / 'platform' / 'store.sqlite'}"},
+            "pki": {"revoked": data_dir / PKI_FOLDER / REVOKED},
             "platform": {"keys_dir": data_dir / "platform" / "keys"},
             "export": {"key": data_dir / "chain" / "keys" / "log.json"},
             "registrar": {"key": data_dir / "chain" / "keys" / "registrar.json"},

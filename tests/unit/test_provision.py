@@ -12,6 +12,7 @@ from cryptography import x509
 from ops import health
 from ops.tls.authority import LEAF_LIFETIME
 from ops.tls.principal import Role
+from ops.tls.site_principal import site_principal
 from pipeline.apps.cli.root import app
 from pipeline.apps.provision.files import write_files
 from pipeline.apps.provision.folders import Folders
@@ -19,6 +20,7 @@ from pipeline.apps.provision.plan import DeploymentPlan, read_plan
 from pipeline.apps.provision.servers import apply_to_servers
 from pipeline.config import load_settings
 from pipeline.core.errors import ConfigError, TransientError
+from pipeline.core.names import SiteName, parse_site_id
 from tests.support import compose
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -107,6 +109,33 @@ def test_each_program_has_its_own_secrets_and_no_other_ones(made: Folders) -> No
         assert (folder / "redis.password").exists() == (program.role is Role.NODE)
 
 
+def test_who_was_revoked_is_left_out_everywhere(tmp_path: Path) -> None:
+    """No account in Redis, no role in the database, no new files; the API and whoever applies rights know it."""
+    plan = read_plan(compose.PLAN)
+    root = write_files(plan, tmp_path / "d", now=NOW).root
+    for gone in ("node:node-1", "analyst:grafana"):
+        app(["pki", "revoke", gone, "--authority", str(root / "authority")], standalone_mode=False)
+    certificate = (root / "node-1" / "certificate.pem").read_bytes()
+    write_files(plan, tmp_path / "d", now=NOW + LEAF_LIFETIME)
+    users = (root / "redis" / "users.acl").read_text()
+    assert "user node:node-2 " in users
+    assert "node:node-1" not in users
+    assert "^analyst:(?!(?:grafana)$)" in (root / "postgres" / "ident.conf").read_text()
+    assert (root / "node-1" / "certificate.pem").read_bytes() == certificate
+    for name in ("api", "admin"):
+        assert set(json.loads((root / name / "revoked.json").read_text())) == {
+            "node:node-1",
+            "analyst:grafana",
+        }
+
+
+def test_nodes_have_accounts_of_their_own(made: Folders) -> None:
+    passwords = {(made.root / f"node-{number}" / "redis.password").read_bytes() for number in (1, 2, 3, 4)}
+    assert len(passwords) == 4
+    settings = tomllib.loads((made.root / "node-2" / "bkdms.toml").read_text())
+    assert settings["redis"]["username"] == "node:node-2"
+
+
 def test_every_program_can_read_its_settings(made: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BKDMS_CONFIG", raising=False)
     for program in PLAN.programs:
@@ -172,7 +201,9 @@ def test_the_tables_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
     app(["provision", "show", str(compose.PLAN)], standalone_mode=False)
     shown = json.loads(capsys.readouterr().out)
     assert {topic["name"] for topic in shown["topics"]} >= {"kpi.packets.v1", "kpi.blocks.v1"}
-    assert {"User:site:sample-site", "User:node:node-1"} <= {row["principal"] for row in shown["rights"]}
+    sample = SiteName("IT", "unpublished:tecnojest", parse_site_id("fd62:6b64:6d73:2::1"))
+    rights = {row["principal"] for row in shown["rights"]}
+    assert {site_principal(sample).kafka, "User:node:node-1"} <= rights
     assert shown["redis_users"].keys() == {"node", "reader", "admin"}
     assert shown["database"]["certificates"]["analyst:grafana"] == "bkdms_reader"
 

@@ -13,11 +13,14 @@ from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN
 from ops.kafka.rights_file import keep_rights
 from ops.lock import holder
-from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
+from ops.tls.authority import Authority, CertificateFiles
 from ops.tls.holders import PKI_FOLDER, certificate_folder, refuse_revoked
 from ops.tls.principal import Principal, Role
+from ops.tls.site_principal import site_principal
+from pipeline.apps.cli import pki_authority
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.apps.cli.stack import DataDir
+from pipeline.apps.cli.values import parse_site
 from pipeline.apps.local.deployment import SETTINGS_NAME
 from pipeline.config import Settings, default_data_dir, load_settings, required
 from pipeline.core.errors import ConfigError
@@ -28,8 +31,13 @@ ROLES = tuple(role for role in Role if role in TOPIC_RIGHTS)
 
 pki = typer.Typer(
     no_args_is_help=True,
-    help="Issue transport certificates: who may connect to Kafka and the API, and what each may do in Kafka.",
+    help="Certificates of the transport: authorities, issuing, renewing, taking back.",
 )
+pki.command()(pki_authority.create)
+pki.command()(pki_authority.sign)
+pki.command()(pki_authority.renew)
+pki.command()(pki_authority.revoke)
+pki.command("list")(pki_authority.list_issued)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +61,11 @@ class Issued:
 def issue(
     role: Annotated[str, typer.Argument(metavar="ROLE", help=f"What the program is: {', '.join(ROLES)}.")],
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Its own name: letters, digits, '.', '_', '-'.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Its own name: letters, digits, '.', '_', '-'; a site's is COUNTRY/CITY/SITE_ID.",
+        ),
     ],
     *,
     output: Annotated[
@@ -88,7 +100,12 @@ def _principal(role: str, name: str) -> Principal:
     if role not in ROLES:
         raise ConfigError(f"no certificates are issued for role {role!r}; choose from {', '.join(ROLES)}")
     try:
-        return Principal(Role(role), name)
+        # A site's certificate is named after its place in the registry, by which the API gives it its head.
+        return (
+            site_principal(parse_site(name))
+            if role == Role.SITE and "/" in name
+            else Principal(Role(role), name)
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -114,12 +131,12 @@ def _issue(data_dir: Path, principal: Principal, output: Path) -> Issued:
     # Rights first: a certificate is never there without them.
     admin.grant([principal], [settings.topics])
     keep_rights(admin, data_dir)
-    now = datetime.now(UTC)
+    now, lifetime = datetime.now(UTC), settings.pki.lifetimes().of(principal.role)
     try:
-        files = authority.issue(principal, output, now=now)
+        files = authority.issue(principal, output, now=now, lifetime=lifetime)
     except OSError as error:
         raise ConfigError(f"{output}: {error.strerror}; name another folder") from None
-    expires = f"{now + LEAF_LIFETIME:%Y-%m-%d}"
+    expires = f"{now + lifetime:%Y-%m-%d}"
     return Issued(
         str(principal),
         expires,

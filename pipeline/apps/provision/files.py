@@ -14,6 +14,7 @@ from ops.prometheus.configuration import RULES_FILE, Target, configuration
 from ops.redis import server as redis
 from ops.tls.authority import Authority, CertificateFiles
 from ops.tls.principal import Principal, Role
+from ops.tls.revoked import REVOKED
 from pipeline.apps.authority import ChainFiles, create_chain
 from pipeline.apps.local.settings_file import settings_bytes
 from pipeline.apps.provision.folders import CA, CERTIFICATE, CLIENTS, KEY, Folders
@@ -62,6 +63,7 @@ def write_files(plan: DeploymentPlan, root: Path, *, now: datetime, state: Path 
     _redis(plan, folders)
     _postgres(plan, folders)
     folders.certify(ADMIN, broker.ADMIN)
+    folders.put(ADMIN, REVOKED, folders.revoked_list())
     for program in plan.programs:
         _program(plan, folders, chain, program)
     if state is not None:
@@ -102,7 +104,9 @@ def _kafka(plan: DeploymentPlan, folders: Folders) -> None:
 def _redis(plan: DeploymentPlan, folders: Folders) -> None:
     folders.certify(REDIS, REDIS_SERVER, _hosts(plan.redis.address))
     passwords = private_folder(folders.root / AUTHORITY / _PASSWORDS)
-    folders.put(REDIS, "users.acl", redis.users_text(passwords))
+    # Whoever is not named here has no account any more.
+    accounts = [one.principal for one in plan.of(Role.NODE) if one.principal not in folders.revoked]
+    folders.put(REDIS, "users.acl", redis.users_text(passwords, accounts))
     seen = Path(plan.config_of(REDIS))
     settings = redis.durable_settings(Path(plan.data_of(REDIS)), seen / "users.acl")
     settings |= redis.tls_settings(plan.listen, port_of(plan.redis.address), _seen(plan, REDIS))
@@ -120,11 +124,13 @@ def _postgres(plan: DeploymentPlan, folders: Folders) -> None:
     seen, port = str(plan.config_of(POSTGRES)), port_of(plan.postgres.address)
     folders.put(POSTGRES, "postgresql.conf", texts.settings_text(seen, port, plan.listen))
     folders.put(POSTGRES, "hba.conf", texts.access_text(plan.networks))
-    folders.put(POSTGRES, "ident.conf", texts.ident_text())
+    folders.put(POSTGRES, "ident.conf", texts.ident_text(folders.revoked))
 
 
 def _program(plan: DeploymentPlan, folders: Folders, chain: ChainFiles, program: ProgramTable) -> None:
     name = program.name
+    if program.principal in folders.revoked:
+        return
     hosts = _hosts(program.address) if program.role.is_server else ()
     folders.certify(name, program.principal, hosts)
     for secret in program.secrets:
@@ -137,7 +143,9 @@ def _program(plan: DeploymentPlan, folders: Folders, chain: ChainFiles, program:
     if program.role is Role.NODE:
         folders.keep(name, NODE_KEY, chain.node_key(name))
         folders.keep(name, NODE_MLDSA44_KEY, chain.node_mldsa44_key(name))
-        folders.keep(name, PASSWORD, folders.root / AUTHORITY / _PASSWORDS / "node")
+        folders.keep(name, PASSWORD, folders.root / AUTHORITY / _PASSWORDS / str(program.principal))
+    elif program.role is Role.API:
+        folders.put(name, REVOKED, folders.revoked_list())
     elif program.role is Role.EXPORTER:
         folders.keep(name, LOG_KEY, chain.log_key)
     elif program.role is Role.REGISTRAR:

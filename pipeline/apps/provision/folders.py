@@ -7,7 +7,9 @@ from pathlib import Path
 
 from ops.files import private_folder, write_private
 from ops.tls.authority import Authority, CertificateFiles
+from ops.tls.holders import revoked_in
 from ops.tls.principal import Principal
+from ops.tls.revoked import REVOKED, read_revoked, revoked_bytes
 
 CA = "ca.pem"
 CLIENTS = "clients.pem"
@@ -24,6 +26,15 @@ class Folders:
     authority: Authority
     now: datetime
     changed: list[str] = field(default_factory=list)
+
+    @property
+    def revoked(self) -> list[Principal]:
+        """Everybody whose certificates were taken back."""
+        return revoked_in(self.authority.folder)
+
+    def revoked_list(self) -> bytes:
+        """The list of them, as servers read it."""
+        return revoked_bytes(read_revoked(self.authority.folder / REVOKED))
 
     def put(self, name: str, file: str, content: bytes | str) -> Path:
         """Write a private file of ``name`` unless it holds just that."""

@@ -12,9 +12,11 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ops.tls.principal import Principal, Role
+from ops.tls.site_principal import site_principal
 from pipeline.apps.authority import ChainPlan, node_names, usual_quorum
 from pipeline.core.contract import Contract
 from pipeline.core.errors import ConfigError
+from pipeline.core.names import SiteName, parse_site_id
 
 _SHOWN_PROBLEMS = 5
 # Folders beside those of the programs; ``authority`` is nobody's but its own.
@@ -122,7 +124,10 @@ class ProgramTable(_Table):
 
     @property
     def principal(self) -> Principal:
-        """Whom its certificate names."""
+        """Whom its certificate names: a site's its place in the registry, where the plan tells it."""
+        site = self.settings.get("site", {})
+        if self.role is Role.SITE and {"country", "city", "site_id"} <= site.keys():
+            return site_principal(SiteName(site["country"], site["city"], parse_site_id(site["site_id"])))
         return Principal(self.role, self.name)
 
 

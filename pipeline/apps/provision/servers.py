@@ -4,16 +4,19 @@ Repeating it changes nothing. Redis gets its users from its own file, so it is o
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ops.kafka.acl_table import TOPIC_RIGHTS
 from ops.kafka.admin import KafkaAdmin
+from ops.kafka.live import deny
 from ops.kafka.topic_table import topic_table
 from ops.postgres.role_table import ADMIN_ROLE
 from ops.postgres.roles import apply_roles
 from ops.postgres.server import FIRST_DATABASE, address_at, is_ready
 from ops.tls.authority import CertificateFiles
+from ops.tls.principal import Principal
+from ops.tls.revoked import REVOKED, read_revoked
 from pipeline.apps.provision.folders import CA, CERTIFICATE, KEY
 from pipeline.apps.provision.plan import DeploymentPlan, host_of, port_of
 from pipeline.core.errors import ConfigError, TransientError
@@ -40,20 +43,26 @@ def apply_to_servers(
         raise ConfigError(
             f"{missing[0]} is not there: name the folder that `bkdms provision files` made for the admin"
         )
+    revoked = [Principal.parse(name) for name in read_revoked(admin / REVOKED)]
     deadline = time.monotonic() + wait_s
-    _apply_kafka(plan, files, deadline)
+    _apply_kafka(plan, files, revoked, deadline)
     say(f"Kafka at {plan.kafka.address} has its topics and rights")
     if plan.postgres is not None:
         _apply_postgres(plan, files, deadline)
         say(f"PostgreSQL at {plan.postgres.address} has its roles and database {plan.postgres.database}")
 
 
-def _apply_kafka(plan: DeploymentPlan, files: CertificateFiles, deadline: float) -> None:
+def _apply_kafka(
+    plan: DeploymentPlan, files: CertificateFiles, revoked: Sequence[Principal], deadline: float
+) -> None:
     admin = KafkaAdmin(plan.kafka.address, files)
     _await(lambda: admin.is_ready(PROBE_TIMEOUT_S), f"Kafka at {plan.kafka.address}", "kafka", deadline)
     topics = Topics(plan.chain.topic_prefix)
     admin.apply_topics(topic_table(topics), replicas=plan.kafka.replicas)
-    admin.grant([one.principal for one in plan.programs if one.role in TOPIC_RIGHTS], [topics])
+    # Denials first: whatever is granted after them counts nothing.
+    deny(admin, revoked)
+    holders = [one.principal for one in plan.programs if one.role in TOPIC_RIGHTS]
+    admin.grant([one for one in holders if one not in revoked], [topics])
 
 
 def _apply_postgres(plan: DeploymentPlan, files: CertificateFiles, deadline: float) -> None:

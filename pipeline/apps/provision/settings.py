@@ -7,6 +7,7 @@ from ops.postgres.role_table import CERTIFICATE_ROLES
 from ops.postgres.server import url_at
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Role
+from ops.tls.revoked import REVOKED
 from pipeline.adapters.peers import is_loopback
 from pipeline.apps.provision.folders import CA, CERTIFICATE, CLIENTS, KEY
 from pipeline.apps.provision.plan import DeploymentPlan, ProgramTable, host_of, port_of
@@ -50,7 +51,7 @@ def _by_role(plan: DeploymentPlan, program: ProgramTable) -> dict[str, Any]:
         found["node"] = {"name": program.name, "key": NODE_KEY, "mldsa44_key": NODE_MLDSA44_KEY}
         found["redis"] = {
             **{"host": host_of(plan.redis.address), "port": port_of(plan.redis.address)},
-            **{"username": "node", "password_file": PASSWORD},
+            **{"username": str(program.principal), "password_file": PASSWORD},
             **_TLS,
         }
     elif program.role is Role.EXPORTER:
@@ -63,6 +64,7 @@ def _by_role(plan: DeploymentPlan, program: ProgramTable) -> dict[str, Any]:
         assert program.address is not None  # noqa: S101  as the plan demands
         listening = {"host": plan.listen, "port": port_of(program.address)}
         # The API hears sites, too.
+        found["pki"] = {"revoked": REVOKED}
         found["api"] = {**listening, "url": f"https://{program.address}", **_TLS, "ca": CLIENTS}
     elif plan.api is not None and program.role in _API_CLIENTS:
         found["api"] = {"url": f"https://{plan.api}", **_TLS}
