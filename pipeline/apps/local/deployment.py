@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ops.files import private_folder, write_private
+from ops.local_servers import POSTGRES
 from ops.ports import HOST, is_open, reserve
 from ops.postgres.role_table import DatabaseRole
 from ops.prometheus import server as prometheus
 from ops.prometheus.configuration import Target
-from ops.stack import POSTGRES, EmbeddedStack
+from ops.stack import EmbeddedStack
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Role
 from pipeline.adapters.key_files import KeyFiles
@@ -82,6 +83,7 @@ class LocalDeployment:
             topics=Topics(plan.chain.topic_prefix),
             has_postgres=self.has_postgres,
             is_short_lived=is_short_lived,
+            lifetimes=Settings(**{"data_dir": data_dir}).pki.lifetimes(),
             say=say,
         )
         self.data_dir = self.stack.data_dir
@@ -170,7 +172,7 @@ class LocalDeployment:
                 name,
                 Role.NODE,
                 ("worker", "account"),
-                {"node": {"name": name}, "redis": self._redis("node", name)},
+                {"node": {"name": name}, "redis": self._redis(Role.NODE, name)},
                 ports[name],
             )
             for name in self.genesis.policy.node_names
@@ -229,8 +231,8 @@ class LocalDeployment:
         names += [PROMETHEUS_NAME] * self.plan.has_prometheus
         return reserve(self.data_dir / "worker-ports.json", names)
 
-    def _redis(self, user: str, name: str) -> dict[str, Any]:
-        address = self.stack.redis_address(user, self.stack.credentials(Role.NODE, name))
+    def _redis(self, role: Role, name: str) -> dict[str, Any]:
+        address = self.stack.redis_account(role, name)
         return {
             "unix_socket": address.unix_socket,
             "host": address.host,
@@ -273,7 +275,7 @@ class LocalDeployment:
                 **self._store(Role.PLATFORM, OPERATOR_NAME),
                 **self._assess_plan(),
                 "kafka": self.kafka_table(Role.REGISTRAR, OPERATOR_NAME),
-                "redis": self._redis("reader", OPERATOR_NAME),
+                "redis": self._redis(Role.REGISTRAR, OPERATOR_NAME),
                 "api": {
                     "url": self.api_url,
                     **self.table(self.stack.credentials(Role.REGISTRAR, OPERATOR_NAME)),
