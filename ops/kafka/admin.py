@@ -22,6 +22,7 @@ from confluent_kafka.admin import (
 )
 
 from ops.kafka.acl_table import grants
+from ops.kafka.quotas import keep_quotas
 from ops.kafka.topic_table import TopicSpec
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Principal
@@ -55,6 +56,9 @@ class KafkaAdmin:
 
     def __init__(self, bootstrap: str, files: CertificateFiles) -> None:
         self._client = AdminClient(client_settings(bootstrap, files))
+        self._bootstrap, self._files = bootstrap, files
+        # Each question about quotas is a connection.
+        self._with_quota: set[Principal] = set()
 
     def is_ready(self, timeout_s: float) -> bool:
         """Whether the broker answers within ``timeout_s`` seconds."""
@@ -90,20 +94,28 @@ class KafkaAdmin:
         _until(lambda: names <= self._client.list_topics(timeout=REQUEST_TIMEOUT_S).topics.keys(), "topics")
 
     def grant(self, principals: Iterable[Principal], topics: Iterable[Topics]) -> None:
-        """Give each principal the rights of its role on each deployment's topics.
+        """Give each principal the rights of its role on each deployment's topics, and its quota if it has none.
 
         Raises:
             TransientError: Kafka did not answer in time.
             ConfigError: Kafka refuses a binding.
         """
-        deployments = tuple(topics)
+        deployments, holders = tuple(topics), tuple(principals)
+        # Before the rights: nobody is let in without a limit that it should have.
+        self._keep_quotas(holders)
         bindings = {
             binding
-            for principal in principals
+            for principal in holders
             for deployment in deployments
             for binding in bindings_of(principal, deployment)
         }
         self.add(bindings)
+
+    def _keep_quotas(self, principals: Iterable[Principal]) -> None:
+        new = set(principals) - self._with_quota
+        if new:
+            keep_quotas(self._bootstrap, self._files, new)
+            self._with_quota |= new
 
     def add(self, bindings: Collection[AclBinding]) -> None:
         """Grant or deny what these bindings say; those that are there already stay.
