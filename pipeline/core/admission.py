@@ -199,7 +199,7 @@ def _judge_control(state: ChainState, control: Control, *, opens_block: bool) ->
         # Only here may the log jump: nothing consumed since the block that it names lies between.
         fits = opens_block and names_head(state, body)
         return Outcome.ADMITTED if fits else Outcome.CONFLICTING
-    return _judge_body(state, body) if isinstance(body, SiteBody) else _judge_authority(state, body)
+    return _judge_body(state, body) if isinstance(body, SiteBody) else judge_authority(state, body)
 
 
 def _issuing_problem(state: ChainState, control: Control) -> Outcome | None:
@@ -274,7 +274,7 @@ def change_problem(chain: bytes, site: Site, body: Revoke | Suspend | Resume | A
     return enrolment_problem(chain, body) if isinstance(body, Amend) else None
 
 
-def _judge_authority(state: ChainState, body: AuthorityBody) -> Outcome:
+def judge_authority(state: ChainState, body: AuthorityBody) -> Outcome:
     """Decide a change of authorities, contract or rules by what is in force."""
     terms = state.terms
     match body:

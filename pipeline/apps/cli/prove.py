@@ -15,7 +15,7 @@ from pipeline.adapters.tile_files import TileFiles
 from pipeline.adapters.tls import client_context
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import say, settings_of
-from pipeline.apps.cli.proof import FOUND_WRONG, tell_proof
+from pipeline.apps.cli.proof import FOUND_WRONG, read_policy, tell_proof
 from pipeline.apps.keys import key_vault
 from pipeline.config import Settings
 from pipeline.config.transport import demand_tls
@@ -50,6 +50,13 @@ def prove(
     genesis: Annotated[
         Path | None, typer.Option(help="The chain's genesis file. (default: the setting genesis)")
     ] = None,
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            help="Policy file for the nodes in force, where root keys replaced those of the genesis file "
+            "(`bkdms root show --policy`)."
+        ),
+    ] = None,
     disclosed: Annotated[
         list[int] | None,
         typer.Option(
@@ -74,11 +81,11 @@ def prove(
     place = find_code(code, chain.chain)
     if place is TraceProblem.MISTYPED:
         raise ConfigError(place.advice)
-    policy = parse_policy(policy_text(chain).encode())
-    if isinstance(place, TraceProblem) or isinstance(policy, PolicyFileProblem):
-        _refuse(code, place.advice if isinstance(place, TraceProblem) else str(policy))
+    trusted = parse_policy(policy_text(chain).encode()) if policy is None else read_policy(policy)
+    if isinstance(place, TraceProblem) or isinstance(trusted, PolicyFileProblem):
+        _refuse(code, place.advice if isinstance(place, TraceProblem) else str(trusted))
     with _log(settings, tiles) as unseen, _counted(unseen) as read:
-        prover = open_prover(chain, policy, read)
+        prover = open_prover(chain, trusted, read)
         if isinstance(prover, LogProblem):
             _refuse(code, str(prover))
         made = prover.prove(place, _opener(settings, disclosed) if disclosed else None)

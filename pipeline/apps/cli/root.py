@@ -31,6 +31,7 @@ COMMANDS = {
     "demo": LazyEntry(f"{_HERE}.demo", "Run the whole pipeline on bundled real data and prove the result."),
     "genesis": LazyEntry(f"{_HERE}.authority", "Make a new chain: keys, genesis file, auditors' policy."),
     "registrar": LazyEntry(f"{_HERE}.authority", "Decide which sites may send what: approve, revoke, grant."),
+    "root": LazyEntry(f"{_HERE}.roots", "Replace registrars, nodes, contract or rules by enough root keys."),
     "pki": LazyEntry(f"{_HERE}.pki", "Issue transport certificates for more programs."),
     "provision": LazyEntry(
         f"{_HERE}.provision", "Make ready for machines, servers or containers of your own."
@@ -40,6 +41,10 @@ COMMANDS = {
     "site": LazyEntry(f"{_HERE}.site", "At a sampling site: ask for access, collect and send.", "site"),
     "worker": LazyEntry(f"{_HERE}.worker", "Run one stream worker: validate, account, platform, export."),
     "serve": LazyEntry(f"{_HERE}.serve", "Serve the HTTP API: site heads, traces, schemas, metrics."),
+    "token": LazyEntry(f"{_HERE}.token", "Tokens for the API, of the issuer on this machine."),
+    "access-log": LazyEntry(
+        f"{_HERE}.access_log", "The API's access log: check it, anchor it in the ledger."
+    ),
     "verify": LazyEntry(f"{_HERE}.audit", "Audit a whole chain and name the first thing that is wrong."),
     "export": LazyEntry(f"{_HERE}.export", "Write the ledger for outsiders: tiles, or a file of blocks."),
     "store": LazyEntry(
