@@ -42,6 +42,11 @@ def key_vault(settings: Settings) -> KeyVault:
     return KeyVault(settings.platform.keys_dir, keys.generations_dir, _sealer(keys), plain=plain)
 
 
+def backup_sealer(settings: Settings, passphrase_file: Path | None) -> Sealer:
+    """Return what seals and opens backups: under a passphrase of theirs, or under that of the keys."""
+    return _sealer_of(passphrase_file or settings.keys.passphrase_file, settings.keys.scrypt_log2_n)
+
+
 def asked_on_terminal() -> Ask | None:
     """Return what asks a person for a passphrase, or None where standard input is no terminal."""
     return getpass.getpass if sys.stdin is not None and sys.stdin.isatty() else None

@@ -79,7 +79,7 @@ def test_a_lost_machine_lives_on_from_its_backup_and_sites_go_on(tmp_path: Path)
         run("down", "--data-dir", lost)
         shutil.rmtree(lost)
         checked = run("backup", "check", backup, "--json").json()
-        assert checked == {"height": made["height"], "root": made["root"], "problems": []}
+        assert checked == {"height": made["height"], "root": made["root"], "problems": [], "opened": True}
 
         done = run("backup", "restore", backup, "--data-dir", restored, "--json").json()
         assert done == {"height": made["height"], "incarnation": 2, "problems": []}

@@ -12,11 +12,14 @@ from pipeline.apps.backup.contents import (
     copy_data,
     differences,
     list_files,
+    opened_key,
     read_manifest,
     write_manifest,
 )
 from pipeline.apps.backup.restoring import revive
+from pipeline.apps.backup.sealing import BackupKey
 from pipeline.core.errors import ConfigError
+from tests.support.keys import sealer
 
 
 @pytest.fixture
@@ -37,10 +40,22 @@ def data(tmp_path: Path) -> Path:
 @pytest.fixture
 def backup(data: Path, tmp_path: Path) -> Path:
     """A backup of it, without blocks."""
-    folder = tmp_path / "backup"
-    copy_data(data, folder / DATA)
-    write_manifest(folder, Manifest("00", "https://x", 0, "00", "2026-11-20", list_files(folder)))
+    return made(data, tmp_path / "backup", tmp_path / "secrets")
+
+
+def made(data: Path, folder: Path, secrets: Path) -> Path:
+    """Make a backup of a data folder, without blocks."""
+    key = BackupKey.new()
+    copy_data(data, folder / DATA, key)
+    manifest = Manifest("00", "https://x", 0, "00", "2026-11-20", list_files(folder))
+    write_manifest(folder, manifest, key, sealer(secrets))
     return folder
+
+
+def restore(backup: Path, target: Path, secrets: Path, **options: bool) -> None:
+    """Bring a backup back, as far as a backup without blocks goes."""
+    places = {"sealer": sealer(secrets), "generations": secrets / "generations"}
+    revive(backup, target, **places, **options, say=lambda _: None, progress=lambda _: None)  # type: ignore[arg-type]
 
 
 def test_what_can_be_rebuilt_and_locks_are_left_out(backup: Path) -> None:
@@ -60,9 +75,11 @@ def test_a_database_is_copied_as_of_one_moment_while_it_is_written(data: Path, t
     node.execute("INSERT INTO signed VALUES (1)")
     node.execute("BEGIN")
     node.execute("INSERT INTO signed VALUES (2)")
-    copy_data(data, tmp_path / "copy")
+    key = BackupKey.new()
+    copy_data(data, tmp_path / "sealed" / DATA, key)
     node.execute("COMMIT")
     node.close()
+    copy_back(tmp_path / "sealed", tmp_path / "copy", key)
     copy = tmp_path / "copy" / "nodes" / "node-1" / "node.sqlite"
     assert [path.name for path in copy.parent.iterdir()] == ["node.sqlite"]
     with sqlite3.connect(copy) as held:
@@ -86,22 +103,24 @@ def test_what_differs_from_the_list_is_named_and_nothing_is_restored(
     assert [line.split(" ")[0] for line in lines] == [str(key.relative_to(backup))]
     assert damage in lines[0]
     with pytest.raises(ConfigError, match="is damaged"):
-        revive(backup, tmp_path / "new", say=lambda _: None, progress=lambda _: None)
+        restore(backup, tmp_path / "new", tmp_path / "secrets")
     assert not (tmp_path / "new").exists()
 
 
-def test_a_folder_in_use_is_not_restored_to(backup: Path, data: Path) -> None:
+def test_a_folder_in_use_is_not_restored_to(backup: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not empty"):
-        revive(backup, data, say=lambda _: None, progress=lambda _: None)
+        restore(backup, data, tmp_path / "secrets")
     assert (data / "platform" / "store.sqlite").read_text() == "rows"
 
 
 def test_what_is_copied_back_is_what_was_copied(backup: Path, tmp_path: Path) -> None:
-    copy_back(backup, tmp_path / "new")
+    copy_back(
+        backup, tmp_path / "new", opened_key(backup, read_manifest(backup), sealer(tmp_path / "secrets"))
+    )
     assert (tmp_path / "new" / "chain" / "keys" / "log.json").read_text() == "secret"
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"format": 2}', '{"format": 1, "files": []}', "[]"])
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 1}', '{"format": 2, "files": []}', "[]"])
 def test_a_folder_that_is_no_backup_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
     with pytest.raises(ConfigError, match="backup"):

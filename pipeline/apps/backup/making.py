@@ -11,17 +11,21 @@ from typing import Final
 from pipeline.adapters.block_container import BlockContainer, read_container
 from pipeline.adapters.kafka import KafkaPartitionReader
 from pipeline.adapters.private_files import PRIVATE_FOLDER_MODE
+from pipeline.adapters.sealed_file import Sealer
 from pipeline.apps.authority import ChainFiles, load_genesis
 from pipeline.apps.backup.contents import (
     BLOCKS,
     DATA,
     Manifest,
     copy_data,
+    damaged_files,
     differences,
     list_files,
+    opened_key,
     read_manifest,
     write_manifest,
 )
+from pipeline.apps.backup.sealing import BackupKey
 from pipeline.apps.workers.export import kafka_connection
 from pipeline.config import Settings
 from pipeline.core.avro import require_compiled_reader
@@ -42,10 +46,13 @@ class Checked:
     height: int
     root: str
     problems: tuple[str, ...]
+    is_opened: bool
 
 
-def make_backup(settings: Settings, target: Path, now: datetime) -> Manifest:
+def make_backup(settings: Settings, target: Path, now: datetime, sealer: Sealer) -> Manifest:
     """Copy what can't be rebuilt and all published blocks to a new folder, which appears when it is whole.
+
+    All but blocks and genesis file is sealed under a key that ``sealer`` seals.
 
     Folders first, then blocks, so that no node's folder is ahead of what was exported by more than is under way.
 
@@ -58,11 +65,11 @@ def make_backup(settings: Settings, target: Path, now: datetime) -> Manifest:
     if target.exists():
         raise ConfigError(f"{target} is there already: name a new folder for each backup")
     genesis = load_genesis(settings.genesis)
-    draft = target.with_name(f".{target.name}.new")
+    draft, key = target.with_name(f".{target.name}.new"), BackupKey.new()
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(mode=PRIVATE_FOLDER_MODE, parents=True)
-        copy_data(settings.data_dir, draft / DATA)
+        copy_data(settings.data_dir, draft / DATA, key)
         height, root = asyncio.run(_export_blocks(settings, genesis, draft / BLOCKS))
         manifest = Manifest(
             genesis.chain.hex(),
@@ -72,7 +79,7 @@ def make_backup(settings: Settings, target: Path, now: datetime) -> Manifest:
             now.isoformat(timespec="seconds"),
             list_files(draft),
         )
-        write_manifest(draft, manifest)
+        manifest = write_manifest(draft, manifest, key, sealer)
         draft.replace(target)
     except OSError as error:
         raise ConfigError(f"can't make {target}: {error.strerror}") from None
@@ -97,15 +104,19 @@ async def _export_blocks(settings: Settings, genesis: Genesis, file: Path) -> tu
         await follower.close()
 
 
-def check_backup(backup: Path, progress: Callable[[int], None]) -> Checked:
+def check_backup(backup: Path, progress: Callable[[int], None], sealer: Sealer | None) -> Checked:
     """Compare every file with the manifest; verify every block from the genesis file on; ``progress`` hears heights.
 
+    With ``sealer`` authenticate the manifest and open every file, too.
+
     Raises:
-        ConfigError: the folder is no backup.
+        ConfigError: the folder is no backup, or the passphrase is another one.
     """
     require_compiled_reader()
     manifest = read_manifest(backup)
     problems = differences(backup, manifest)
+    if sealer is not None:
+        problems += damaged_files(backup, opened_key(backup, manifest, sealer))
     genesis = ChainFiles(backup / DATA / _CHAIN).genesis()
     state = ChainState(genesis)
     if genesis.chain.hex() != manifest.chain:
@@ -122,4 +133,4 @@ def check_backup(backup: Path, progress: Callable[[int], None]) -> Checked:
     root = state.head.frontier.root().hex()
     if not problems and (state.head.height, root) != (manifest.height, manifest.root):
         problems.append(f"the blocks end at block {state.head.height}, not at block {manifest.height}")
-    return Checked(manifest, state.head.height, root, tuple(problems))
+    return Checked(manifest, state.head.height, root, tuple(problems), sealer is not None)

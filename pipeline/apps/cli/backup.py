@@ -10,16 +10,23 @@ from pipeline.apps.backup import making
 from pipeline.apps.backup.restoring import Revived, revive
 from pipeline.apps.cli.context import emit_json, say, settings_of
 from pipeline.apps.cli.progress import block_progress
+from pipeline.apps.keys import backup_sealer
 from pipeline.config import default_data_dir, load_settings
 
 _FOUND_WRONG: Final = 1
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON object as data.")]
 Backup = Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder of a backup.")]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File with the backup's passphrase. (default: the one of the keys, keys.passphrase_file)"
+    ),
+]
 
 backup = typer.Typer(
     no_args_is_help=True,
     help="Back up what can't be rebuilt: authority, keys, certificates, nodes' folders, all blocks. "
-    "A backup holds keys in clear: keep it as you keep keys, and encrypt it before it travels.",
+    "All but blocks and genesis file is sealed under the passphrase of the keys, or another one.",
 )
 
 
@@ -31,6 +38,7 @@ def create(
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="Data folder of a stack that `bkdms up` runs.")
     ] = None,
+    passphrase_file: PassphraseFile = None,
     json: JsonFlag = False,
 ) -> None:
     """Copy keys, certificates, nodes' folders and every published block while everything runs.
@@ -44,7 +52,8 @@ def create(
     settings = settings_of(ctx)
     if data_dir is not None:
         settings = load_settings(data_dir / "bkdms.toml")
-    made = making.make_backup(settings, target.absolute(), datetime.now(UTC))
+    sealer = backup_sealer(settings, passphrase_file)
+    made = making.make_backup(settings, target.absolute(), datetime.now(UTC), sealer)
     if json:
         emit_json({"height": made.height, "root": made.root, "files": len(made.files), "made": made.made})
     else:
@@ -53,32 +62,48 @@ def create(
 
 
 @backup.command()
-def check(folder: Backup, *, json: JsonFlag = False) -> None:
+def check(
+    ctx: typer.Context, folder: Backup, *, passphrase_file: PassphraseFile = None, json: JsonFlag = False
+) -> None:
     """Compare every file with the backup's list, and verify every block with its certificate; needs no server.
+
+    Where the passphrase is at hand, every file is opened, too.
 
     Exit code 1: something is missing, changed or does not verify; each is named.
 
     Example: bkdms backup check /mnt/backups/2026-11-20
     """
     with block_progress() as progress:
-        found = making.check_backup(folder, progress)
+        sealer = backup_sealer(settings_of(ctx), passphrase_file)
+        at_hand = sealer if sealer.passphrase.file.exists() else None
+        found = making.check_backup(folder, progress, at_hand)
     if json:
-        emit_json({"height": found.height, "root": found.root, "problems": list(found.problems)})
+        told = {"height": found.height, "root": found.root, "problems": list(found.problems)}
+        emit_json({**told, "opened": found.is_opened})
     else:
         for problem in found.problems:
             print(f"BAD  {problem}")
         if not found.problems:
-            say(
-                f"good: {len(found.manifest.files)} files, blocks up to {found.height}, of {found.manifest.made}"
-            )
+            files = f"{len(found.manifest.files)} files"
+            opened = files if found.is_opened else f"{files} (not opened: no passphrase at hand)"
+            say(f"good: {opened}, blocks up to {found.height}, of {found.manifest.made}")
     if found.problems:
         raise typer.Exit(_FOUND_WRONG)
 
 
 @backup.command()
 def restore(
+    ctx: typer.Context,
     folder: Backup,
     *,
+    passphrase_file: PassphraseFile = None,
+    without_platform_keys: Annotated[
+        bool,
+        typer.Option(
+            "--without-platform-keys",
+            help="Leave the platform's vault out; packets stay closed that it opens.",
+        ),
+    ] = False,
     data_dir: Annotated[
         Path | None, typer.Option("--data-dir", help="New data folder; default: the usual one.")
     ] = None,
@@ -98,7 +123,17 @@ def restore(
     """
     target = (data_dir or default_data_dir()).absolute()
     with block_progress() as progress:
-        done = revive(folder.absolute(), target, new_ports=new_ports, say=say, progress=progress)
+        settings = settings_of(ctx)
+        done = revive(
+            folder.absolute(),
+            target,
+            sealer=backup_sealer(settings, passphrase_file),
+            generations=settings.keys.generations_dir,
+            new_ports=new_ports,
+            without_platform_keys=without_platform_keys,
+            say=say,
+            progress=progress,
+        )
     if json:
         emit_json(
             {
