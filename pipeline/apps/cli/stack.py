@@ -152,6 +152,9 @@ def _show(found: StackStatus) -> None:
         figures = (str(part.restarts), f"{part.cpu_seconds:.1f}", part.address, lag)
         parts.add_row(part.name, part.state, *figures)
     console.print(parts)
+    for part in found.parts:
+        for place in part.unexpected:
+            say(f"WARNING: {part.name} listens on {place}, which nobody decided on")
     stages = list(dict.fromkeys(stage for part in found.parts for stage in part.heights))
     heights = Table("heights", *stages)
     for part in found.parts:

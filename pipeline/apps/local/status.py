@@ -14,6 +14,7 @@ from ops.local_servers import KAFKA, POSTGRES, REDIS
 from ops.lock import holder
 from ops.ports import HOST, reserve
 from ops.supervisor import read_children
+from pipeline.adapters.listening_sockets import listening
 from pipeline.apps.local.deployment import API_NAME, PROMETHEUS_NAME
 from pipeline.apps.local.disk import disk_forecast
 from pipeline.apps.local.probes import fetch
@@ -27,7 +28,10 @@ _WITHOUT_OURS = (KAFKA, REDIS, POSTGRES, API_NAME, PROMETHEUS_NAME)
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part: running or not, where it answers, how far behind it is, which heights it reached."""
+    """One part: running or not, where it answers, how far behind it is, which heights it reached.
+
+    ``unexpected`` is what it listens on beside its own addresses: nobody decided on that.
+    """
 
     name: str
     state: str
@@ -38,6 +42,7 @@ class PartStatus:
     lag: int | None = None
     heights: dict[str, int] = field(default_factory=dict)
     log_file: str = ""
+    unexpected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +56,10 @@ class StackStatus:
 
     @property
     def is_good(self) -> bool:
-        """Whether everything runs."""
-        return self.process is not None and all(p.state == ChildState.RUNNING.value for p in self.parts)
+        """Whether everything runs and listens where it should."""
+        return self.process is not None and all(
+            part.state == ChildState.RUNNING.value and not part.unexpected for part in self.parts
+        )
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -80,9 +87,21 @@ def read_status(data_dir: Path) -> StackStatus:
                 lag,
                 heights,
                 child.log_file,
+                _unexpected(data_dir, child, ports),
             )
         )
     return StackStatus(str(data_dir), process, tuple(parts), disk_forecast(data_dir))
+
+
+def _unexpected(data_dir: Path, child: ChildStatus, ports: dict[str, int]) -> tuple[str, ...]:
+    """Return what a child listens on and no port file gives to it; nothing where it can't be told."""
+    found = listening(child.pid) if child.pid else None
+    if found is None:
+        return ()
+    # Kafka has a second port, kafka_controller; a Redis without TLS has a socket in its private folder instead.
+    own = {f"{HOST}:{port}" for name, port in ports.items() if name.partition("_")[0] == child.name}
+    own.add(str(data_dir / child.name / "redis.sock"))
+    return tuple(sorted(found - own))
 
 
 def _cpu_seconds(child: ChildStatus) -> float:
