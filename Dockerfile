@@ -16,7 +16,7 @@ COPY --from=build /opt/bkdms /opt/bkdms
 # A volume that is mounted there for the first time belongs to the same user.
 RUN groupadd --gid 10001 bkdms \
  && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin bkdms \
- && install --directory --mode=0700 --owner=10001 --group=10001 /deployment /state /etc/bkdms /var/lib/bkdms
+ && install --directory --mode=0700 --owner=10001 --group=10001 /secrets /deployment /state /etc/bkdms /var/lib/bkdms
 ENV PATH=/opt/bkdms/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 WORKDIR /tmp

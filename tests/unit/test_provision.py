@@ -13,15 +13,19 @@ from ops import health
 from ops.tls.authority import LEAF_LIFETIME
 from ops.tls.principal import Role
 from ops.tls.site_principal import site_principal
+from pipeline.adapters.sealed_file import is_sealed
 from pipeline.apps.cli.root import app
+from pipeline.apps.keys import key_files as programs_keys
 from pipeline.apps.provision.files import write_files
 from pipeline.apps.provision.folders import Folders
 from pipeline.apps.provision.plan import DeploymentPlan, read_plan
 from pipeline.apps.provision.servers import apply_to_servers
 from pipeline.config import load_settings
 from pipeline.core.errors import ConfigError, TransientError
+from pipeline.core.keys import Use
 from pipeline.core.names import SiteName, parse_site_id
 from tests.support import compose
+from tests.support.keys import key_files
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 PLAN = read_plan(compose.PLAN)
@@ -52,6 +56,24 @@ def small(tmp_path: Path, extra: str = "") -> Path:
 def test_a_second_time_changes_nothing(made: Folders) -> None:
     assert made.changed
     assert write_files(PLAN, made.root, now=NOW).changed == []
+
+
+def test_a_program_gets_its_keys_as_mounted_secrets_and_the_authority_keeps_them_sealed(tmp_path: Path) -> None:
+    keys = key_files(tmp_path / "secrets")
+    root = write_files(read_plan(small(tmp_path)), tmp_path / "d", now=NOW, keys=keys).root
+    kept, given = root / "authority" / "chain" / "keys" / "node-1.json", root / "node-1" / "node.json"
+    assert is_sealed(kept.read_bytes())
+    settings = load_settings(root / "node-1" / "bkdms.toml")
+    signer = programs_keys(settings).signer(given, Use.NODE)
+    assert signer.public == keys.signer(kept, Use.NODE).public
+    assert write_files(read_plan(tmp_path / "plan.toml"), root, now=NOW, keys=keys).changed == []
+
+
+def test_desk_and_platform_share_a_passphrase_and_nobody_else_has_it(made: Folders) -> None:
+    texts = {path.parent.name: path.read_text() for path in made.root.glob("*/passphrase")}
+    assert texts.keys() == {"desk", "platform", "api", "sample-site"}
+    assert texts["desk"] == texts["platform"]
+    assert len(set(texts.values())) == len(texts) - 1
 
 
 def test_every_file_is_private(made: Folders) -> None:

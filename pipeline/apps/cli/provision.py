@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.apps.cli.context import emit_json, say
+from pipeline.apps.cli.context import emit_json, say, settings_of
 
 Plan = Annotated[
     Path, typer.Argument(metavar="PLAN", help="TOML file of the deployment; it holds no secret.")
@@ -22,6 +22,7 @@ provision = typer.Typer(
 
 @provision.command()
 def files(
+    ctx: typer.Context,
     plan: Plan,
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Where the programs' folders go; private.")
@@ -35,15 +36,18 @@ def files(
     """Make authority and chain once, and for each program a folder with its settings, certificate and keys.
 
     Give each folder to the program that it is named after, and to no other; FOLDER/authority holds the secrets of all
-    and goes off-line. Run it again after 20 days at the latest: certificates last 30 days and are renewed when less
-    than a third is left; the programs read new ones when they start.
+    and goes off-line; the chain's keys in it are sealed under keys.passphrase_file, which goes elsewhere. Run it again
+    after 20 days at the latest: certificates last 30 days and are renewed when less than a third is left; the programs
+    read new ones when they start.
 
     Example: bkdms provision files plan.toml deployment
     """
+    from pipeline.apps.keys import key_files  # noqa: PLC0415
     from pipeline.apps.provision.files import write_files  # noqa: PLC0415
     from pipeline.apps.provision.plan import read_plan  # noqa: PLC0415
 
-    written = write_files(read_plan(plan), folder, now=datetime.now(UTC), state=state)
+    keys = key_files(settings_of(ctx))
+    written = write_files(read_plan(plan), folder, now=datetime.now(UTC), state=state, keys=keys)
     if json:
         emit_json({"folder": str(folder), "changed": written.changed})
         return

@@ -4,6 +4,7 @@ Repeating it changes nothing but what is missing, old, or follows from a changed
 authority where there is one.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from ops.redis import server as redis
 from ops.tls.authority import Authority, CertificateFiles
 from ops.tls.principal import Principal, Role
 from ops.tls.revoked import REVOKED
+from pipeline.adapters.key_files import KeyFiles
+from pipeline.adapters.keystore import save_key
 from pipeline.apps.authority import ChainFiles, create_chain
 from pipeline.apps.local.settings_file import settings_bytes
 from pipeline.apps.provision.folders import CA, CERTIFICATE, CLIENTS, KEY, Folders
@@ -35,21 +38,35 @@ from pipeline.apps.provision.settings import (
     LOG_KEY,
     NODE_KEY,
     NODE_MLDSA44_KEY,
+    PASSPHRASE,
+    PASSPHRASE_ROLES,
     PASSWORD,
     REGISTRAR_KEY,
     SETTINGS,
+    VAULT_ROLES,
     settings_tables,
 )
 
 REDIS_SERVER = Principal(Role.REDIS, "1")
 POSTGRES_SERVER = Principal(Role.POSTGRES, "1")
 _PASSWORDS = "passwords"
+_VAULT = "vault"
 # How the scrape jobs are called where the role has another word.
 _JOBS = {Role.EXPORTER: "export"}
 
 
-def write_files(plan: DeploymentPlan, root: Path, *, now: datetime, state: Path | None = None) -> Folders:
+def write_files(
+    plan: DeploymentPlan,
+    root: Path,
+    *,
+    now: datetime,
+    state: Path | None = None,
+    keys: KeyFiles | None = None,
+) -> Folders:
     """Bring every folder of ``plan`` below ``root`` up to date; with ``state`` make the data folders, too.
+
+    The chain's keys stay sealed by ``keys`` in the authority's folder, in clear without it; a program's folder is
+    its mounted secrets and holds its own keys in clear.
 
     Raises:
         ConfigError: an authority or chain in ``root`` is damaged, or the plan makes no valid chain.
@@ -58,7 +75,7 @@ def write_files(plan: DeploymentPlan, root: Path, *, now: datetime, state: Path 
     folders = Folders(root, _authority(root / AUTHORITY, now), now)
     chain = ChainFiles(root / AUTHORITY / "chain")
     if not chain.genesis_file.exists():
-        create_chain(chain.folder, plan.chain.plan())
+        create_chain(chain.folder, plan.chain.plan(), save=save_key if keys is None else keys.save)
     _kafka(plan, folders)
     _redis(plan, folders)
     _postgres(plan, folders)
@@ -66,6 +83,7 @@ def write_files(plan: DeploymentPlan, root: Path, *, now: datetime, state: Path 
     folders.put(ADMIN, REVOKED, folders.revoked_list())
     for program in plan.programs:
         _program(plan, folders, chain, program)
+        _keys(folders, chain, program, Path.read_bytes if keys is None else keys.document)
     if state is not None:
         _make_state(plan, private_folder(state))
     return folders
@@ -141,15 +159,29 @@ def _program(plan: DeploymentPlan, folders: Folders, chain: ChainFiles, program:
     folders.keep(name, GENESIS, chain.genesis_file)
     folders.put(name, SETTINGS, settings_bytes(settings_tables(plan, program)))
     if program.role is Role.NODE:
-        folders.keep(name, NODE_KEY, chain.node_key(name))
-        folders.keep(name, NODE_MLDSA44_KEY, chain.node_mldsa44_key(name))
         folders.keep(name, PASSWORD, folders.root / AUTHORITY / _PASSWORDS / str(program.principal))
     elif program.role is Role.API:
         folders.put(name, REVOKED, folders.revoked_list())
+
+
+def _keys(
+    folders: Folders, chain: ChainFiles, program: ProgramTable, document: Callable[[Path], bytes]
+) -> None:
+    """Give a program its keys of the chain, and the passphrase of those that it makes itself."""
+    name, found = program.name, dict[str, Path]()
+    if program.role is Role.NODE:
+        found = {NODE_KEY: chain.node_key(name), NODE_MLDSA44_KEY: chain.node_mldsa44_key(name)}
     elif program.role is Role.EXPORTER:
-        folders.keep(name, LOG_KEY, chain.log_key)
+        found = {LOG_KEY: chain.log_key}
     elif program.role is Role.REGISTRAR:
-        folders.keep(name, REGISTRAR_KEY, chain.registrar_key)
+        found = {REGISTRAR_KEY: chain.registrar_key}
+    for file, key in found.items():
+        folders.put(name, file, document(key))
+    if program.role in VAULT_ROLES:
+        folders.make_secret(f"{AUTHORITY}/{_PASSWORDS}", _VAULT)
+        folders.keep(name, PASSPHRASE, folders.root / AUTHORITY / _PASSWORDS / _VAULT)
+    elif program.role in PASSPHRASE_ROLES:
+        folders.make_secret(name, PASSPHRASE)
 
 
 def _prometheus(plan: DeploymentPlan, folders: Folders, chain: ChainFiles, monitor: ProgramTable) -> None:

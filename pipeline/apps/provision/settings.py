@@ -19,6 +19,11 @@ NODE_KEY = "node.json"
 NODE_MLDSA44_KEY = "node.mldsa44.json"
 LOG_KEY = "log.json"
 REGISTRAR_KEY = "registrar.json"
+PASSPHRASE = "passphrase"  # noqa: S105  a file's name
+# They share the vault of the platform's keys; the others make keys of their own.
+VAULT_ROLES = (Role.PLATFORM, Role.REGISTRAR)
+PASSPHRASE_ROLES = (*VAULT_ROLES, Role.SITE, Role.API)
+_KEY_HOLDERS = (Role.NODE, Role.EXPORTER, Role.REGISTRAR)
 
 _TLS = {"ca": CA, "certificate": CERTIFICATE, "key": KEY}
 # Those that read or write the store; an analyst's tools take it, too.
@@ -47,6 +52,11 @@ def settings_tables(plan: DeploymentPlan, program: ProgramTable) -> dict[str, An
 
 def _by_role(plan: DeploymentPlan, program: ProgramTable) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    keys = {"mounted_dir": "."} if program.role in _KEY_HOLDERS else {}
+    if program.role in PASSPHRASE_ROLES:
+        keys["passphrase_file"] = PASSPHRASE
+    if keys:
+        found["keys"] = keys
     if program.role is Role.NODE:
         found["node"] = {"name": program.name, "key": NODE_KEY, "mldsa44_key": NODE_MLDSA44_KEY}
         found["redis"] = {
