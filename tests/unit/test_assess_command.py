@@ -1,6 +1,8 @@
 """``bkdms assess``: the figures that the worker would store, computed once; nothing is written."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,16 @@ def test_the_table_has_a_line_per_figure(case: Assessing, capsys: pytest.Capture
     lines = [line for line in capsys.readouterr().out.splitlines() if "value: mean" in line]
     assert len(lines) == 4  # two sites, two days
     assert all("50" in line and case.sites[0].name.city in line for line in lines)
+
+
+def test_brackets_in_a_name_are_shown_and_are_no_markup(
+    case: Assessing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A site may call a data point what it likes."""
+    with closing(sqlite3.connect(tmp_path / "platform" / "store.sqlite")) as store, store:
+        store.execute("UPDATE observations SET data_point = '[/red][bold]x'")
+    assert run("--kind", "value", "--window", "day") == 0
+    assert "[/red][bold]x" in capsys.readouterr().out
 
 
 def test_another_plan_can_be_tried(

@@ -85,7 +85,8 @@ def _print(found: Iterable[Assessment]) -> None:
     for item in found:
         table.add_row(*_cells(item))
     if table.row_count:
-        Console(width=None if Console().is_terminal else 240).print(table)
+        # Names are of sites and cities: brackets in them are no markup of ours.
+        Console(width=None if Console().is_terminal else 240, markup=False).print(table)
     else:
         say("nothing found: the store has no such values")
 
