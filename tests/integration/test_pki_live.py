@@ -15,8 +15,12 @@ import redis
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import GroupAuthorizationFailedError, TopicAuthorizationFailedError
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from ops.kafka import broker
+from ops.kafka.admin import KafkaAdmin, bindings_of
 from ops.postgres import live as postgres_live
 from ops.postgres import server as postgres_server
 from ops.postgres.role_table import DatabaseRole
@@ -26,6 +30,8 @@ from ops.stack import POSTGRES_SERVER, REDIS_SERVER, EmbeddedStack
 from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
 from ops.tls.holders import certificate_folder
 from ops.tls.principal import Principal, Role
+from ops.tls.profile import Branch, Life, SigningAuthority, leaf_certificate
+from ops.tls.request import pem, pem_key
 from pipeline.adapters.tls import TlsFiles, client_context
 from pipeline.core.errors import ConfigError
 from pipeline.core.topics import Topics
@@ -102,6 +108,29 @@ def test_parts_are_known_to_the_controller_and_redis(stack: EmbeddedStack) -> No
     assert is_taken(redis_port(stack), part)
 
 
+def test_a_common_name_does_not_leave_its_unit(stack: EmbeddedStack, tmp_path: Path) -> None:
+    """Whoever has the sites' key may name any common name under OU=site; in Kafka that is nobody."""
+    sites = Authority.load(stack.data_dir / "pki").issuers[Branch.SITES]
+    assert sites.key is not None
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer, life = SigningAuthority(sites.certificate, sites.key), Life(now(), LEAF_LIFETIME)
+    good = leaf_certificate(Principal(Role.SITE, "x"), key.public_key(), signer, life)
+    own = [x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "site")]
+    name = x509.Name([*own, x509.NameAttribute(NameOID.COMMON_NAME, str(broker.ADMIN))])
+    builder = x509.CertificateBuilder(good.issuer, name, key.public_key(), good.serial_number)
+    builder = builder.not_valid_before(good.not_valid_before_utc).not_valid_after(good.not_valid_after_utc)
+    for extension in good.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    forged = CertificateFiles.of(tmp_path)
+    forged.ca.write_bytes(stack.credentials(Role.ADMIN, "local").ca.read_bytes())
+    forged.certificate.write_bytes(pem(builder.sign(sites.key, hashes.SHA256())) + pem(sites.certificate))
+    forged.key.write_bytes(pem_key(key))
+    thief = KafkaAdmin(stack.kafka_bootstrap, forged)
+    assert thief.is_ready(30), "its certificate is taken, as every site's"
+    with pytest.raises(ConfigError, match="Kafka refuses"):
+        thief.add(bindings_of(Principal(Role.NODE, "thief"), stack.topics))
+
+
 def grow_old(stack: EmbeddedStack, principal: Principal) -> None:
     """Give a holder a certificate with little of its life left."""
     folder = certificate_folder(stack.data_dir, principal)
@@ -157,15 +186,15 @@ async def test_a_revoked_site_s_open_connection_is_of_no_use(
 ) -> None:
     """The next packet on the connection it has, and on a new one, is refused."""
     principal, sending = site
-    stack.add_topics(topics)
+    KafkaAdmin(stack.kafka_bootstrap, stack.credentials(Role.ADMIN, "local")).grant([principal], [topics])
     await sending.send_and_wait(topics.packets, b"packet", partition=0)
     assert revoke(stack.data_dir, principal, reason="stolen", now=now())
     with pytest.raises((TopicAuthorizationFailedError, GroupAuthorizationFailedError)):
         await sending.send_and_wait(topics.packets, b"packet", partition=0)
     with pytest.raises(ConfigError, match="was revoked"):
         stack.credentials(Role.SITE, principal.name)
-    # Rights given to everybody who is here don't bring it back.
-    stack.add_topics(topics)
+    # Nor does any right that is given later, since the denial goes before it.
+    KafkaAdmin(stack.kafka_bootstrap, stack.credentials(Role.ADMIN, "local")).grant([principal], [topics])
     with pytest.raises((TopicAuthorizationFailedError, GroupAuthorizationFailedError)):
         await sending.send_and_wait(topics.packets, b"packet", partition=0)
 
