@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_bytes
 
-from ops.tls.authority import Authority
-from ops.tls.holders import refuse_revoked
-from ops.tls.site_principal import site_principal
+from ops.site_transport import certify_site
 from pipeline.apps.desk import OpenDesk
 from pipeline.core.access_book import (
     TOKEN_ID_BYTES,
@@ -20,6 +18,7 @@ from pipeline.core.access_book import (
 )
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import SiteName
+from pipeline.core.topics import Topics
 from pipeline.services.access import AccessAnswer, AccessRequest, read_request
 from pipeline.services.access_bundle import Platform, read_bundle, write_bundle
 from pipeline.services.access_policy import AccessPolicy
@@ -37,6 +36,7 @@ class Terms:
     answer_until_ms: int
     policy: AccessPolicy | None = None
     pki: Path | None = None
+    topic_prefix: str = ""
 
 
 async def give_bundle(
@@ -84,7 +84,7 @@ async def decide(
         now_ms=now_ms,
         policy=terms.policy,
     )
-    certificate = _certificate(request, terms.pki)
+    certificate = _certificate(request, terms.pki, terms.topic_prefix)
     # Saved before anything is issued: a token that was used once must not be good for another request.
     opened.book.save(book)
     return await act(request, Reply(request.digest, now_ms, terms.answer_until_ms, certificate))
@@ -108,10 +108,9 @@ async def reply_again(opened: OpenDesk, site: SiteName, answer_until_ms: int) ->
     return Reply(digest, time.time_ns() // 1_000_000, answer_until_ms)
 
 
-def _certificate(request: AccessRequest, pki: Path | None) -> str:
+def _certificate(request: AccessRequest, pki: Path | None, prefix: str) -> str:
     """Return a transport certificate in the site's name for the key that it asks one for, or an empty text."""
     if pki is None or not request.csr:
         return ""
-    principal = site_principal(request.site)
-    refuse_revoked(pki, principal)
-    return Authority.load(pki).sign(principal, request.csr.encode(), now=datetime.now(UTC)).decode()
+    made = certify_site(pki, request.site, request.csr.encode(), Topics(prefix), datetime.now(UTC))
+    return made.decode()

@@ -12,6 +12,7 @@ from pipeline.apps.cli.context import emit_json, say, settings_of
 
 if TYPE_CHECKING:
     from pipeline.apps.desk import OpenDesk
+    from pipeline.config import Settings
     from pipeline.services.access import AccessAnswer
 
 T = TypeVar("T")
@@ -61,6 +62,14 @@ def now_ms() -> int:
 def in_days(days: int) -> int:
     """Return the time in so many days, GMT ms."""
     return now_ms() + days * DAY_MS
+
+
+def pki_folder(settings: "Settings", folder: Path | None) -> Path | None:
+    """Return the folder of the transport's authorities: as given, else the data folder's if it has one."""
+    from ops.tls.authority import Authority  # noqa: PLC0415
+
+    usual = settings.data_dir / "pki"
+    return folder or (usual if Authority.exists(usual) else None)
 
 
 def written(reason: str) -> str:

@@ -18,6 +18,7 @@ from pipeline.apps.cli.at_desk import (
     at_desk,
     in_days,
     now_ms,
+    pki_folder,
     report_answer,
 )
 from pipeline.apps.cli.context import emit_json, say, settings_of
@@ -65,7 +66,7 @@ def bundle(
     from pipeline.apps.deciding import give_bundle  # noqa: PLC0415
 
     settings, name = settings_of(ctx), parse_site(site)
-    platform = _platform(settings, kafka, api, _pki(settings, pki))
+    platform = _platform(settings, kafka, api, pki_folder(settings, pki))
 
     async def work(opened: "OpenDesk") -> tuple[bytes, str]:
         return await give_bundle(opened, name, platform, now_ms() + token_days * DAY_MS)
@@ -189,7 +190,9 @@ def _decide(ctx: typer.Context, file: Path, answer: Path | None, choice: _Choice
 
     target, raw = answer or file.with_suffix(".answer.json"), read_file(file)
     policy = None if choice.policy is None else read_policy(_toml(choice.policy))
-    terms = Terms(in_days(choice.answer_days), policy, _pki(settings_of(ctx), choice.pki))
+    settings = settings_of(ctx)
+    pki = pki_folder(settings, choice.pki)
+    terms = Terms(in_days(choice.answer_days), policy, pki, settings.topic_prefix)
 
     async def work(opened: "OpenDesk") -> "AccessAnswer":
         wanted = read_request(raw, opened.genesis)
@@ -206,13 +209,6 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_file(path).decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
-
-
-def _pki(settings: "Settings", folder: Path | None) -> Path | None:
-    from ops.tls.authority import Authority  # noqa: PLC0415
-
-    usual = settings.data_dir / "pki"
-    return folder or (usual if Authority.exists(usual) else None)
 
 
 def _platform(settings: "Settings", kafka: str | None, api: str | None, pki: Path | None) -> "Platform":

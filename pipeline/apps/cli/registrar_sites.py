@@ -1,5 +1,6 @@
 """``bkdms registrar offer · amend · suspend · resume · revoke · list``: decisions on sites that are enrolled."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,17 +9,19 @@ import typer
 from pipeline.apps.cli.at_desk import (
     AnswerDays,
     JsonFlag,
+    PkiFolder,
     Reason,
     SiteArgument,
     T,
     ValidDays,
     at_desk,
     in_days,
+    pki_folder,
     report,
     report_answer,
     written,
 )
-from pipeline.apps.cli.context import emit_json
+from pipeline.apps.cli.context import emit_json, settings_of
 from pipeline.apps.cli.values import parse_equipment, parse_site, parse_suite, write_file
 
 if TYPE_CHECKING:
@@ -126,17 +129,23 @@ def resume(ctx: typer.Context, site: SiteArgument, reason: Reason, json: JsonFla
     report({"site": str(name), "state": "active"}, f"{name} is admitted again", json)
 
 
-def revoke(ctx: typer.Context, site: SiteArgument, reason: Reason, json: JsonFlag = False) -> None:
+def revoke(
+    ctx: typer.Context, site: SiteArgument, reason: Reason, pki: PkiFolder = None, json: JsonFlag = False
+) -> None:
     """Refuse a site and its key for good. What it sent before stays in the ledger and stays checkable.
 
-    Its transport certificate is another matter: `bkdms pki revoke` ends that.
+    Where the transport's authorities are at hand, its certificates are taken back, too, and its connections end.
 
     Example: bkdms registrar revoke US/unlocode:USMES/fd62:6b64:6d73:1::387 --reason "key lost"
     """
+    from ops.site_transport import decertify_site  # noqa: PLC0415
     from pipeline.services.site_changes import revoke as revoke_site  # noqa: PLC0415
 
     name = parse_site(site)
     at_desk(ctx, lambda opened: revoke_site(opened.desk, name, written(reason)))
+    folder = pki_folder(settings_of(ctx), pki)
+    if folder is not None:
+        decertify_site(folder, name, written(reason), datetime.now(UTC))
     report({"site": str(name), "revoked": True}, f"{name} is revoked", json)
 
 
