@@ -20,6 +20,9 @@ BROKER = Principal(Role.BROKER, "1")
 ADMIN = Principal(Role.ADMIN, "local")
 HEAP_MB = 512
 KEY_STORE = "keystore.pem"
+LOG_SETTINGS = "log4j2.properties"
+# How often the broker looks whether the settings of its log were changed.
+SETTINGS_SECONDS = 5
 FORMAT_TIMEOUT_S = 60
 _LOG_PATTERN = "%d{ISO8601} %p %c %m%n"
 # One line of thousands of settings for each client that connects.
@@ -105,7 +108,7 @@ def prepare(place: BrokerPlace, jvm: Jvm, certificate: CertificateFiles) -> None
     trust = Trust(clients=certificate.clients, parts=certificate.ca)
     text = properties(listening, key_store=key_store, trust=trust, data=place.data)
     write_private(place.properties, text.encode())
-    write_private(place.folder / "log4j2.properties", _logging(place.log_folder).encode())
+    write_private(place.folder / LOG_SETTINGS, _logging(place.log_folder).encode())
     if not (place.data / "meta.properties").exists():
         _format(place, jvm)
 
@@ -142,7 +145,7 @@ def _java(place: BrokerPlace, jvm: Jvm) -> list[str]:
         "-Xshare:auto",
         "-XX:+ExitOnOutOfMemoryError",
         "-Djava.awt.headless=true",
-        f"-Dlog4j2.configurationFile={place.folder / 'log4j2.properties'}",
+        f"-Dlog4j2.configurationFile={place.folder / LOG_SETTINGS}",
         "-cp",
         jvm.distribution.classpath,
     ]
@@ -256,6 +259,7 @@ def console_logging() -> str:
 def _logging(log_folder: Path) -> str:
     lines = {
         "status": "error",
+        "monitorInterval": str(SETTINGS_SECONDS),
         "appender.file.type": "RollingFile",
         "appender.file.name": "file",
         "appender.file.fileName": log_folder / "kafka-server.log",
