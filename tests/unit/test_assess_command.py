@@ -75,7 +75,7 @@ def test_brackets_in_a_name_are_shown_and_are_no_markup(
     """A site may call a data point what it likes."""
     with closing(sqlite3.connect(tmp_path / "platform" / "store.sqlite")) as store, store:
         store.execute("UPDATE observations SET data_point = '[/red][bold]x'")
-    assert run("--kind", "value", "--window", "day") == 0
+    assert run("--window", "day") == 0
     assert "[/red][bold]x" in capsys.readouterr().out
 
 
