@@ -25,6 +25,7 @@ from pipeline.apps.bench.plan import (
     site_signer,
 )
 from pipeline.apps.bench.proofs import measure_proofs
+from pipeline.apps.bench.suites import measure_suites
 from pipeline.apps.cli.root import app
 from pipeline.core.packet import PacketDraft, parse_packet, seal_packet
 from pipeline.core.record import encode_record
@@ -163,3 +164,10 @@ def test_the_command_gives_figures_chain_and_machine_as_json(data: Path, chain: 
 def test_the_memory_at_the_end_counts_though_the_tree_grew_in_one_step() -> None:
     figures = resident_figures(BenchPlan(1500), [(0, 100 << 20), (687, 128 << 20), (1508, 130 << 20)])
     assert figures["resident_mib"] == {"1500": 130.0}
+
+
+def test_every_suite_is_measured_with_the_length_that_its_packets_really_have() -> None:
+    figures = measure_suites([1, 3], 2, lambda _: None)
+    assert set(figures) == {f"{suite.name.lower()} {size}" for suite in Suite for size in (1, 3)}
+    assert all(found[step] > 0 for found in figures.values() for step in found)
+    assert figures["xwing 1"]["packet_bytes"] - figures["light 1"]["packet_bytes"] == 1120 - 32

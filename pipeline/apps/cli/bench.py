@@ -13,6 +13,7 @@ from pipeline.apps.bench.figures import machine, progress
 from pipeline.apps.bench.memory import measure_memory
 from pipeline.apps.bench.plan import BenchPlan
 from pipeline.apps.bench.proofs import COLD_PROOFS, measure_proofs
+from pipeline.apps.bench.suites import measure_suites
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
@@ -105,6 +106,32 @@ def memory(
     ):
         figures = measure_memory(plan, Path(folder), step)
     _tell(figures, plan, json=json)
+
+
+@bench.command()
+def suites(
+    records: Annotated[
+        list[int] | None, typer.Option(help="Records a packet; repeat. (default: 1, 50, 500)")
+    ] = None,
+    *,
+    samples: Annotated[int, typer.Option(min=1, help="Packets of each kind.")] = 60,
+    json: Json = False,
+) -> None:
+    """Measure the cipher suites on one core: bytes of a packet; sealing, checking and opening it.
+
+    Example: bkdms bench suites --json
+    """
+    require_compiled_reader()
+    sizes = records or [1, 50, 500]
+    with progress("measuring", len(Suite) * len(sizes)) as step:
+        figures = measure_suites(sizes, samples, step)
+    if json:
+        emit_json({"figures": figures, "samples": samples, "machine": machine()})
+        return
+    steps = ("packet_bytes", "seal_us", "check_us", "open_us")
+    print(f"{'suite, records':<16}" + "".join(f"{name.replace('_', ' '):>14}" for name in steps))
+    for name, found in figures.items():
+        print(f"{name:<16}" + "".join(f"{found[step]:>14,.0f}" for step in steps))
 
 
 @stage.command()
