@@ -25,6 +25,7 @@ from pipeline.services.anchored import first_finding
 from pipeline.services.audit_progress import AuditProgress, AuditStore, RootsInMemory
 from pipeline.services.audit_report import AuditReport, Finding, Source, WrongError, misplaced_leaf
 from pipeline.services.certificate_watch import CertificateWatch
+from pipeline.services.decisions import decisions
 from pipeline.services.follower import in_thread
 from pipeline.services.good_block import GoodBlock, is_placed, of_extended, of_survey
 from pipeline.services.log_audit import LogStart
@@ -229,6 +230,7 @@ class Auditor:
             self._open = None
         frontier = good.changes.head.frontier
         self._anchors.grow(good.height, good.block_hash, good.leaf_hashes)
+        report.decisions += [(report.height, what) for what in decisions(self._state, good.changes)]
         self._progress.grown(good.changes, frontier)
         if self._pool is not None:
             self._pool.learn(good.changes)

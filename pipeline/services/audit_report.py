@@ -110,7 +110,8 @@ class AuditReport:
     ``chain_bytes`` the sum of all (Table 10-3 block recorder). ``log_blocks`` counts the blocks that were derived
     again from the chain log, None where there is no log to look at, ``log_missing`` the offsets that the last block
     consumed and the log does not reach; ``certified_by`` names the nodes that certified
-    an exported log; ``topic_end`` is the offset after the last record of the topic, where it was one.
+    an exported log; ``decisions`` are heights and what authorities decided there; ``topic_end`` is the offset after the
+    last record of the topic, where it was one.
     """
 
     blocks: int = 0
@@ -130,6 +131,7 @@ class AuditReport:
     log_missing: int = 0
     certified_by: tuple[str, ...] = ()
     skipped: list[Finding] = field(default_factory=list)
+    decisions: list[tuple[int, str]] = field(default_factory=list)
     finding: Finding | None = None
     anchors: AnchorReport = NO_ANCHORS
     topic_end: int | None = None
@@ -160,6 +162,7 @@ class AuditReport:
             "blocks": self.blocks,
             "packets": self.packets,
             "controls": self.controls,
+            "decisions": [{"height": height, "what": what} for height, what in self.decisions],
             "signatures": self.signatures,
             "height": self.height,
             "tree_size": self.tree_size,
@@ -188,10 +191,12 @@ class AuditReport:
     def progress(self) -> dict[str, Any]:
         """Return what a resumed audit has to know beside the chain's state, as a JSON value."""
         counts = {name: getattr(self, name) for name in _COUNTS}
-        return counts | {"skipped": [item.as_json() for item in self.skipped]}
+        listed = {"skipped": [item.as_json() for item in self.skipped], "decisions": self.decisions}
+        return counts | listed
 
     def go_on_from(self, progress: Mapping[str, Any]) -> None:
         """Take up what ``progress`` gave."""
         for name in _COUNTS:
             setattr(self, name, progress[name])
         self.skipped = [Finding.of_json(item) for item in progress["skipped"]]
+        self.decisions = [(height, what) for height, what in progress["decisions"]]

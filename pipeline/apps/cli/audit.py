@@ -137,6 +137,8 @@ def _tell(report: AuditReport) -> None:
         f"good: {report.blocks} blocks, {report.packets} packets, {report.controls} control records,"
         f" {report.signatures} signatures; height {report.height}, tree of {report.tree_size} leaves{by}"
     )
+    for height, what in report.decisions:
+        print(f"decided in block {height}: {what}")
     print(f"root {report.root.hex()}")
     print(
         f"last block: {report.last_length} bytes at {report.chain_bytes - report.last_length} of all blocks"
