@@ -1,34 +1,35 @@
 """HTTP API: site heads and proofs, traces, the chain's head, assessments, schemas, health, metrics.
 
 Owns paths, parameters and errors; what is served of the ledger comes from a view that verified every block itself,
-and is free of plain values. Assessments come from the platform's store, for clients whose role may read them.
+and is free of plain values. Assessments come from the platform's store. Who may ask for what is judged before any of it
+(``pipeline.apps.api_access``), and every answer passes ``pipeline.apps.api_gate``.
 """
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, FastAPI, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, FastAPI, Query, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.exceptions import HTTPException
 
-from pipeline.apps.api_errors import BAD_REQUEST, NOT_FOUND, ApiError, refuse_other_parameters
+from pipeline.apps.api_access import ApiAccess
+from pipeline.apps.api_document import describe_api
+from pipeline.apps.api_errors import AWAY, BAD_REQUEST, NOT_FOUND, ApiError, answer_errors
+from pipeline.apps.api_gate import ApiGate, GateParts
 from pipeline.apps.assessment_routes import AssessmentPages, assessment_router
-from pipeline.apps.schema_routes import RegistryError, schema_router
+from pipeline.apps.schema_routes import schema_router
 from pipeline.apps.tile_routes import tile_router
 from pipeline.apps.upkeep import Upkeep
-from pipeline.core.errors import BkdmsError, ConflictError, IntegrityError, TransientError
+from pipeline.core.errors import BkdmsError, IntegrityError, TransientError
 from pipeline.core.followed import BlockInfo
 from pipeline.core.genesis import Genesis
-from pipeline.core.names import SiteName, is_site_name, parse_site_id
-from pipeline.core.receipt import SiteHeadDocument
+from pipeline.core.names import MAX_LONG, SiteName, is_site_name, parse_site_id
 from pipeline.core.replica import BlockReason
+from pipeline.core.site_head import SiteHeadDocument
 from pipeline.core.topics import Topics
 from pipeline.services.block_source import BlockSource
 from pipeline.services.ending import end
@@ -39,9 +40,8 @@ from pipeline.telemetry import api_metrics as metrics
 from pipeline.telemetry.logs import logger
 from pipeline.telemetry.metrics import WORKER_READY, show_zeros
 
-_INTERNAL: Final = 500
-_AWAY: Final = 503
-_RETRY_AFTER_S: Final = 1
+_SYNC_S: Final = 1.0
+"""Longest time between a line of the access log and its being on the disk."""
 
 _log = logger(__name__)
 
@@ -50,7 +50,8 @@ _log = logger(__name__)
 class ApiParts:
     """What the API is made of. ``follower`` fills ``view``; ``blocks`` has a reader of its own.
 
-    ``tiles`` is the exporter's folder, where one is to be served; ``assessments`` reads those of the store.
+    ``tiles`` is the exporter's folder, where one is to be served; ``assessments`` reads those of the store. ``access``
+    judges who may ask for what, ``gate`` limits and logs.
     """
 
     genesis: Genesis
@@ -62,6 +63,8 @@ class ApiParts:
     assessments: AssessmentPages | None = None
     halted: IntegrityError | None = None
     is_ready: bool = False
+    access: ApiAccess = field(default_factory=ApiAccess)
+    gate: GateParts = field(default_factory=GateParts)
     upkeep: Upkeep | None = None
 
 
@@ -79,12 +82,15 @@ def create_api(parts: ApiParts) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         stop = asyncio.Event()
         following = asyncio.create_task(_follow(parts, stop))
+        keeping = asyncio.create_task(_keep_log(parts, stop))
         upkeep = asyncio.create_task(parts.upkeep.run()) if parts.upkeep is not None else None
         yield
         if upkeep is not None:
             await end({upkeep})
         stop.set()
         await following
+        await keeping
+        await parts.access.close()
         await parts.follower.close()
         await parts.blocks.close()
 
@@ -95,9 +101,10 @@ def create_api(parts: ApiParts) -> FastAPI:
         redoc_url=None,
         openapi_url="/v1/openapi.json",
         lifespan=lifespan,
+        dependencies=[Depends(parts.access.guard)],
     )
-    app.middleware("http")(_measured)
-    _answer_errors(app)
+    app.add_middleware(ApiGate, parts=parts.gate)
+    answer_errors(app)
     app.include_router(_ledger_router(parts))
     app.include_router(schema_router(parts.topics))
     if parts.assessments is not None:
@@ -105,7 +112,20 @@ def create_api(parts: ApiParts) -> FastAPI:
     if parts.tiles is not None:
         app.include_router(tile_router(parts.tiles))
     app.include_router(_health_router(parts))
+    describe_api(app)
     return app
+
+
+async def _keep_log(parts: ApiParts, stop: asyncio.Event) -> None:
+    """Force the access log to the disk now and then."""
+    log = parts.gate.log
+    while log is not None and not stop.is_set():
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _SYNC_S)
+        try:
+            await in_thread(log.sync)
+        except TransientError as error:
+            _log.error("request_failed", code=error.code, reason=str(error))
 
 
 async def _follow(parts: ApiParts, stop: asyncio.Event) -> None:
@@ -132,21 +152,22 @@ def _ledger_router(parts: ApiParts) -> APIRouter:
 
     @router.get("/sites/{country}/{city:path}/{site_id}/head")
     async def head(
-        request: Request,
         country: str,
         city: str,
         site_id: str,
         packet: Annotated[bool, Query(description="put the bytes of the site's last packet in")] = False,
+        since: Annotated[
+            int, Query(ge=0, le=MAX_LONG, description="leave out records about the site below this leaf")
+        ] = 0,
     ) -> dict[str, Any]:
         """The site's last committed packet, or its enrolment, with proof."""
-        refuse_other_parameters(request, "packet")
-        document = await _head(parts, _site_name(country, city, site_id), with_packet=packet)
+        name = _site_name(country, city, site_id)
+        document = await _head(parts, name, with_packet=packet, since=since)
         return document.as_json()
 
     @router.get("/trace/{code}")
-    async def trace(request: Request, code: str) -> dict[str, Any]:
+    async def trace(code: str) -> dict[str, Any]:
         """Where a packet is and that it is there, by its tracing code."""
-        refuse_other_parameters(request)
         found = await trace_in_ledger(code, chain, parts.view, parts.blocks)
         if isinstance(found, TraceProblem):
             status = BAD_REQUEST if found is TraceProblem.MISTYPED else NOT_FOUND
@@ -154,9 +175,8 @@ def _ledger_router(parts: ApiParts) -> APIRouter:
         return found
 
     @router.get("/chain")
-    async def chain_head(request: Request) -> dict[str, Any]:
+    async def chain_head() -> dict[str, Any]:
         """The end of the chain, with its certificate."""
-        refuse_other_parameters(request)
         last = await in_thread(lambda: _last_block(parts))
         return _chain_document(parts.genesis, last)
 
@@ -185,10 +205,10 @@ def _chain_document(genesis: Genesis, last: BlockInfo | None) -> dict[str, Any]:
     return {"chain": genesis.chain.hex(), "chain_id": genesis.url, "origin": genesis.origin} | head
 
 
-async def _head(parts: ApiParts, name: SiteName, *, with_packet: bool) -> SiteHeadDocument:
+async def _head(parts: ApiParts, name: SiteName, *, with_packet: bool, since: int) -> SiteHeadDocument:
     def look_up() -> tuple[SiteHeadDocument, BlockInfo] | None:
         with parts.view.snapshot() as snapshot:
-            document = site_head(parts.genesis.chain, snapshot, name)
+            document = site_head(parts.genesis.chain, snapshot, name, since)
             info = None if document is None else snapshot.block(document.height)
             return None if document is None or info is None else (document, info)
 
@@ -231,9 +251,9 @@ def _health_router(parts: ApiParts) -> APIRouter:
         body: dict[str, Any] = {"ready": is_ready, "height": parts.follower.height}
         if parts.halted is not None:
             body |= {"halted": parts.halted.code, "message": str(parts.halted)}
-        return JSONResponse(body, 200 if is_ready else _AWAY)
+        return JSONResponse(body, 200 if is_ready else AWAY)
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         """Metrics for Prometheus."""
         WORKER_READY.set(_is_ready(parts))
@@ -244,47 +264,3 @@ def _health_router(parts: ApiParts) -> APIRouter:
 
 def _is_ready(parts: ApiParts) -> bool:
     return parts.is_ready and parts.halted is None and (parts.upkeep is None or parts.upkeep.is_good)
-
-
-def _answer_errors(app: FastAPI) -> None:
-    """Give every error a small JSON body and no stack trace."""
-
-    @app.exception_handler(RegistryError)
-    async def registry(_request: Request, error: RegistryError) -> JSONResponse:
-        return JSONResponse({"error_code": error.code, "message": error.detail}, error.status_code)
-
-    @app.exception_handler(HTTPException)
-    async def refused(_request: Request, error: HTTPException) -> JSONResponse:
-        code = error.code if isinstance(error, ApiError) else "http"
-        return JSONResponse({"error": code, "message": error.detail}, error.status_code, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        message = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-        return JSONResponse({"error": "parameter", "message": message}, BAD_REQUEST)
-
-    async def away(_request: Request, error: Exception) -> JSONResponse:
-        body = {"error": getattr(error, "code", "transient"), "message": "not available right now; ask again"}
-        return JSONResponse(body, _AWAY, {"Retry-After": str(_RETRY_AFTER_S)})
-
-    app.exception_handler(TransientError)(away)
-    app.exception_handler(ConflictError)(away)
-
-    @app.exception_handler(BkdmsError)
-    async def broken(_request: Request, error: BkdmsError) -> JSONResponse:
-        _log.error("request_failed", code=error.code, reason=str(error))
-        return JSONResponse({"error": error.code, "message": str(error)}, _INTERNAL)
-
-
-async def _measured(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    started = time.perf_counter()
-    try:
-        response = await call_next(request)
-    except Exception as error:
-        _log.error("request_failed", code="defect", reason=type(error).__name__, exc_info=error)
-        response = JSONResponse({"error": "internal", "message": "an internal error; see the log"}, _INTERNAL)
-    route = getattr(request.scope.get("route"), "path", "none")
-    metrics.REQUESTS.labels(route, response.status_code).inc()
-    metrics.REQUEST_SECONDS.labels(route).observe(time.perf_counter() - started)
-    return response

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from pipeline.core.errors import TransientError
@@ -21,23 +22,29 @@ _BINARY: Final = "application/octet-stream"
 _TEXT: Final = "text/plain; charset=utf-8"
 
 
+class _Tile(Response):
+    """What the API's description says of a tile."""
+
+    media_type = _BINARY
+
+
 def tile_router(folder: Path) -> APIRouter:
     """Return the routes under ``/tiles``, the log's prefix."""
     router = APIRouter(prefix="/tiles", tags=["tiles"])
 
-    @router.get("/checkpoint")
+    @router.get("/checkpoint", response_class=PlainTextResponse)
     async def checkpoint() -> Response:
         """The signed checkpoint, with the nodes' cosignatures."""
         note = await _read(folder / CHECKPOINT)
         return Response(note, media_type=_TEXT, headers={"Cache-Control": "no-cache"})
 
-    @router.get(f"/{POLICY_FILE}")
+    @router.get(f"/{POLICY_FILE}", response_class=PlainTextResponse)
     async def policy() -> Response:
         """The policy that the checkpoint fulfils (C2SP tlog-policy); trust it only as far as who gave it to you."""
         text = await _read(folder / POLICY_FILE)
         return Response(text, media_type=_TEXT, headers={"Cache-Control": "no-cache"})
 
-    @router.get("/tile/{place:path}")
+    @router.get("/tile/{place:path}", response_class=_Tile)
     async def tile(place: str) -> Response:
         """A tile or an entry bundle; partial ones are gone some time after the full one is there."""
         found = parse_tile_path(f"tile/{place}")

@@ -1,5 +1,6 @@
 """Settings of all programs: from ``bkdms.toml`` and ``BKDMS_…``, checked once, frozen. Secrets only as files."""
 
+from pipeline.config.access import AccessSettings
 from pipeline.config.load import load_settings, required
 from pipeline.config.sections import (
     ApiSettings,
@@ -18,6 +19,7 @@ from pipeline.config.sections import (
 from pipeline.config.settings import Settings, default_data_dir, default_secrets_dir
 
 __all__ = [
+    "AccessSettings",
     "ApiSettings",
     "AssessSettings",
     "ExportSettings",

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from ops.tls.holders import PKI_FOLDER
 from ops.tls.revoked import REVOKED
+from pipeline.config.access import AccessSettings
 from pipeline.config.naming import ENV_DELIMITER, ENV_PREFIX, required
 from pipeline.config.pki import PkiSettings
 from pipeline.config.sections import (
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     redis: RedisSettings
     store: StoreSettings
     api: ApiSettings
+    access: AccessSettings
     node: NodeSettings
     platform: PlatformSettings
     assess: AssessSettings
@@ -105,6 +107,11 @@ class Settings(BaseSettings):
             "traces": {},
             "transport": {},
             "store": {"url": f"sqlite:///{data_dir / 'platform' / 'store.sqlite'}"},
+            "access": {
+                "token_key": data_dir / "access" / "token.json",
+                "log": data_dir / "access-log",
+                "log_key": data_dir / "access" / "log.json",
+            },
             "pki": {"revoked": data_dir / PKI_FOLDER / REVOKED},
             "platform": {"keys_dir": data_dir / "platform" / "keys"},
             "export": {"key": data_dir / "chain" / "keys" / "log.json"},

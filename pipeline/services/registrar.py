@@ -176,7 +176,7 @@ class RegistrarDesk:
             TransientError: the ledger is not there, behind, or does not go on; nothing is lost.
         """
         state = await self._view.refresh()
-        Registrar(self._signer, self._genesis, registrars=state.registrars)
+        Registrar(self._signer, self._genesis, registrars=self._entitled(state))
         pending = self._unseen(state)
         if not pending:
             self._journal.save(Journal(self._committed(state)))
@@ -197,7 +197,7 @@ class RegistrarDesk:
             ConflictError, IntegrityError, TransientError: as for ``settle``.
         """
         state = await self.settle()
-        registrar = Registrar(self._signer, self._genesis, self._committed(state), state.registrars)
+        registrar = Registrar(self._signer, self._genesis, self._committed(state), self._entitled(state))
         controls = tuple(registrar.issue(body) for body in bodies)
         refusal = dry_run(state, controls)
         if refusal is not None:
@@ -211,6 +211,10 @@ class RegistrarDesk:
     def possessions(self) -> Mapping[bytes, bytes]:
         """The proof of possession (64 bytes) of every key of a site up to the last ``settle``, by fingerprint."""
         return self._view.possessions
+
+    def _entitled(self, state: ChainState) -> Collection[bytes]:
+        """Return the fingerprints of the keys that may issue what this desk issues."""
+        return state.registrars
 
     def _committed(self, state: ChainState) -> Position:
         return state.tables.issuers.get(self._issuer, START)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from pipeline.core.admission import enrolled_key
-from pipeline.core.control import Amend, Control, Enrol
+from pipeline.core.control import AccessLogHead, Amend, Control, Enrol
 from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
 from pipeline.core.state import ChainState
@@ -17,6 +17,7 @@ class _MemorySink:
     def __init__(self, genesis: Genesis) -> None:
         self.state = ChainState(genesis)
         self.possessions: dict[bytes, bytes] = {}
+        self.log_heads: dict[bytes, list[AccessLogHead]] = {}
         self._roots: dict[int, bytes] = {}
 
     def load(self) -> tuple[ChainState, int]:
@@ -36,6 +37,8 @@ class _MemorySink:
         return self._roots.get(size)
 
     def _note(self, record: object) -> None:
+        if isinstance(record, Control) and isinstance(record.body, AccessLogHead):
+            self.log_heads.setdefault(record.issuer, []).append(record.body)
         if isinstance(record, Control) and isinstance(record.body, Enrol | Amend):
             key = enrolled_key(record.body)
             if key is not None:
@@ -66,3 +69,7 @@ class RegistryView:
     def possessions(self) -> Mapping[bytes, bytes]:
         """The proof of possession (64 bytes) of every key of a site that the ledger ever had, by fingerprint."""
         return self._sink.possessions
+
+    def log_heads(self, issuer: bytes) -> Sequence[AccessLogHead]:
+        """Return the heads of the access log that the key of this fingerprint anchored, oldest first."""
+        return self._sink.log_heads.get(issuer, ())

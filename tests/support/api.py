@@ -6,13 +6,30 @@ from pathlib import Path
 
 import httpx
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ops.tls.principal import Principal, Role
 from pipeline.adapters.sql.view import SqlLedgerView
 from pipeline.apps.api import ApiParts, alarm, create_api
+from pipeline.apps.client_identity import Client, as_client
 from pipeline.core.topics import Topics
 from pipeline.services.block_source import BlockSource
 from pipeline.services.follower import Follower
 from tests.support.chain import Chain, MemoryReader, MemoryTopic
+
+OPERATOR = Principal(Role.REGISTRAR, "operator")
+SERIAL = 17
+
+
+def spoken_for(app: ASGIApp, principal: Principal | None, serial: int = SERIAL) -> ASGIApp:
+    """The application as the holder of a certificate reaches it; None for somebody without one."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if principal is not None:
+            scope.setdefault("state", {}).update(as_client(Client(principal, serial)))
+        await app(scope, receive, send)
+
+    return answer
 
 
 class ApiCase:
@@ -45,9 +62,9 @@ class ApiCase:
         self.parts.is_ready = True
 
     @asynccontextmanager
-    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
-        """A client of the application, without a network."""
-        transport = httpx.ASGITransport(self.app)
+    async def client(self, principal: Principal | None = OPERATOR) -> AsyncIterator[httpx.AsyncClient]:
+        """A client of the application with a certificate, without a network."""
+        transport = httpx.ASGITransport(spoken_for(self.app, principal))
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             yield client
 

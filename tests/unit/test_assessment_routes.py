@@ -86,7 +86,7 @@ async def test_without_a_certificate_nothing_is_told(assessed: Assessing, tmp_pa
     with served(case) as port:
         answer = httpx.get(f"http://127.0.0.1:{port}/v1/assessments", headers={"X-Client": "analyst:x"})
     case.close()
-    assert (answer.status_code, answer.json()["error"]) == (403, "role")
+    assert (answer.status_code, answer.json()["error"]) == (401, "identity")
 
 
 def test_pages_together_are_all_assessments_each_once(get: Get, assessed: Assessing) -> None:
@@ -175,20 +175,26 @@ async def test_a_store_that_is_not_there_yet_is_a_passing_state(authority: Autho
 
 
 @pytest.mark.parametrize(
-    ("names", "found"),
+    ("units", "names", "found"),
     [
-        (["analyst:x"], Principal(Role.ANALYST, "x")),
-        (["analyst:x", "site:y"], None),
-        (["analyst"], None),
-        (["king:x"], None),
-        (["analyst:"], None),
-        ([], None),
+        (["analyst"], ["analyst:x"], Principal(Role.ANALYST, "x")),
+        (["analyst"], ["analyst:x", "site:y"], None),
+        (["site"], ["admin:x"], None),
+        (["site", "admin"], ["admin:x"], None),
+        ([], ["analyst:x"], None),
+        (["analyst"], ["analyst"], None),
+        (["king"], ["king:x"], None),
+        (["analyst"], ["analyst:"], None),
+        (["analyst"], [], None),
     ],
 )
 def test_a_certificate_speaks_for_one_principal_or_for_none(
-    names: list[str], found: Principal | None
+    units: list[str], names: list[str], found: Principal | None
 ) -> None:
-    subject = tuple((("commonName", name),) for name in names)
+    subject = (
+        *((("organizationalUnitName", unit),) for unit in units),
+        *((("commonName", name),) for name in names),
+    )
     assert principal_of({"subject": subject}) == found
     assert principal_of(None) is None
 

@@ -58,7 +58,9 @@ def test_a_second_time_changes_nothing(made: Folders) -> None:
     assert write_files(PLAN, made.root, now=NOW).changed == []
 
 
-def test_a_program_gets_its_keys_as_mounted_secrets_and_the_authority_keeps_them_sealed(tmp_path: Path) -> None:
+def test_a_program_gets_its_keys_as_mounted_secrets_and_the_authority_keeps_them_sealed(
+    tmp_path: Path,
+) -> None:
     keys = key_files(tmp_path / "secrets")
     root = write_files(read_plan(small(tmp_path)), tmp_path / "d", now=NOW, keys=keys).root
     kept, given = root / "authority" / "chain" / "keys" / "node-1.json", root / "node-1" / "node.json"

@@ -18,6 +18,7 @@ from pipeline.adapters.sql.assess_reader import AssessmentReader
 from pipeline.adapters.sql.view import SqlLedgerView
 from pipeline.adapters.tls import TlsFiles, server_context
 from pipeline.apps.api import ApiParts, alarm, create_api
+from pipeline.apps.api_setup import access_of, gate_of
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.client_identity import IdentifyingProtocol
@@ -57,12 +58,23 @@ def api_parts(settings: Settings) -> ApiParts:
     assessments = AssessmentReader(settings.store.url)
     upkeep = upkeep_of("api", settings)
     return ApiParts(
-        genesis, topics, view, follower, blocks, settings.export.folder, assessments, upkeep=upkeep
+        genesis,
+        topics,
+        view,
+        follower,
+        blocks,
+        settings.export.folder,
+        assessments,
+        upkeep=upkeep,
+        access=access_of(settings),
+        gate=gate_of(settings, genesis),
     )
 
 
-def server_tls(settings: ApiSettings, *, insecure: bool = False) -> ssl.SSLContext | None:
-    """Return the TLS context to serve with: clients need a certificate where ``api.ca`` is set.
+def server_tls(
+    settings: ApiSettings, *, insecure: bool = False, is_demanding: bool = True
+) -> ssl.SSLContext | None:
+    """Return the TLS context to serve with: where ``api.ca`` is set clients need a certificate, if ``is_demanding``.
 
     None for plain HTTP, which only ``insecure`` allows.
 
@@ -70,7 +82,9 @@ def server_tls(settings: ApiSettings, *, insecure: bool = False) -> ssl.SSLConte
         ConfigError: the files can't be loaded (code ``config.tls``), or there are none (``config.insecure``).
     """
     if settings.ca is not None:
-        return server_context(settings.tls_files())
+        context = server_context(settings.tls_files())
+        context.verify_mode = ssl.CERT_REQUIRED if is_demanding else ssl.CERT_OPTIONAL
+        return context
     if settings.certificate is not None:
         return server_context(TlsFiles(None, settings.certificate, required(settings.key, "api.key")))
     refuse_unless(
@@ -137,16 +151,23 @@ def serve(
     """Serve site heads with proofs, traces, the chain's head, assessments, Avro schemas, health and metrics over HTTP.
 
     Listens on api.host and api.port, with TLS where api.certificate and api.key are set, and demands client
-    certificates where api.ca is set. Verifies every block itself and holds no key. Assessments, read from store.url,
-    are for clients with a certificate of role analyst, platform, registrar or assess.
+    certificates where api.ca is set, unless access.require_certificate is false. Verifies every block itself and holds
+    no key. What is not public is for certificates of certain roles and for tokens of access.issuer; every such request
+    is written into the folder access.log.
 
     Example: bkdms --config api.toml serve
     """
     settings = settings_of(ctx)
     begin("api", settings, log_level)
-    context = server_tls(settings.api, insecure=settings.transport.insecure_api)
+    context = server_tls(
+        settings.api,
+        insecure=settings.transport.insecure_api,
+        is_demanding=settings.access.require_certificate,
+    )
     parts = api_parts(settings)
     try:
         serve_app(create_api(parts), settings.api.host, settings.api.port, context)
     finally:
         parts.view.close()
+        if parts.gate.log is not None:
+            parts.gate.log.close()

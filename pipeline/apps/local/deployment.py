@@ -20,13 +20,17 @@ from pipeline.adapters.key_files import KeyFiles
 from pipeline.apps.authority import ChainFiles, ChainPlan, create_chain
 from pipeline.apps.keys import key_files
 from pipeline.apps.local.probes import is_healthy
+from pipeline.apps.local.rotation import KeyRotation
 from pipeline.apps.local.settings_file import Table, write_settings
+from pipeline.apps.token_issuer import JWKS_NAME, TokenIssuer
 from pipeline.config import Settings, default_secrets_dir
 from pipeline.core.genesis import Genesis
 from pipeline.core.topics import Topics
 
 # A person at a screen wants to see what just happened.
 _SCRAPE_MS = 5_000
+# Looks a few times a day whether the access log's head in the ledger is a day old.
+_ANCHOR_S = 6 * 3600.0
 DEFAULT_URL = "https://bkdms.local/city1"
 API_NAME = "api"
 PLATFORM_NAME = "platform"
@@ -88,6 +92,9 @@ class LocalDeployment:
         )
         self.data_dir = self.stack.data_dir
         self.chain = ChainFiles(self.data_dir / "chain")
+        self._is_short_lived = is_short_lived
+        self._rotation: KeyRotation | None = None
+        self._anchoring: KeyRotation | None = None
         self.secrets_dir = default_secrets_dir()
 
     @property
@@ -141,10 +148,12 @@ class LocalDeployment:
             prometheus.find_program()  # says what is missing before anything runs
         self.stack.start()
         try:
-            if not self.chain.genesis_file.exists():
+            is_resumed = self.chain.genesis_file.exists()
+            if not is_resumed:
                 self.say("creating the chain")
                 create_chain(self.chain.folder, self.plan.chain, save=self.keys.save)
             private_folder(self.data_dir / "settings")
+            TokenIssuer(self.keys, self._token_key, self._jwks_file).signer()
             self._write_operator_settings()
             programs = [(program, self._settings(program)) for program in self.programs()]
             if servers_only:
@@ -156,12 +165,26 @@ class LocalDeployment:
                 self.stack.supervisor.await_ready(program.name)
             if self.plan.has_prometheus:
                 self._run_prometheus()
+            if not self._is_short_lived:
+                command = ("--config", str(self.settings_file), "registrar", "rotate", "--due")
+                # A folder that was left for long may hold keys that have ended.
+                argv = self.python("pipeline.apps.cli", *command)
+                self._rotation = KeyRotation(argv, self.say, is_due=is_resumed)
+                anchor = ("--config", str(self.settings_file), "access-log", "anchor", "--appoint", "--due")
+                argv = self.python("pipeline.apps.cli", *anchor)
+                self._anchoring = KeyRotation(argv, self.say, is_due=False, interval_s=_ANCHOR_S)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """Stop everything in order."""
+        if self._rotation is not None:
+            self._rotation.close()
+            self._rotation = None
+        if self._anchoring is not None:
+            self._anchoring.close()
+            self._anchoring = None
         self.stack.stop()
 
     def programs(self) -> list[Program]:
@@ -265,6 +288,18 @@ class LocalDeployment:
         # The API hears sites, too.
         return {"port": port, "url": self.api_url, **self.table(files), "ca": files.clients}
 
+    @property
+    def _token_key(self) -> Path:
+        return self.data_dir / "access" / "token.json"
+
+    @property
+    def _jwks_file(self) -> Path:
+        return self._token_key.with_name(JWKS_NAME)
+
+    def _access_table(self) -> dict[str, Any]:
+        """Return whose tokens the API takes: those of this deployment; nobody else needs a certificate to show one."""
+        return {"issuer": self.genesis.url, "jwks_file": self._jwks_file, "require_certificate": False}
+
     def _write_operator_settings(self) -> None:
         """Settings with which a person on this machine runs registrar, trace, verify and the like."""
         write_settings(
@@ -276,6 +311,7 @@ class LocalDeployment:
                 **self._assess_plan(),
                 "kafka": self.kafka_table(Role.REGISTRAR, OPERATOR_NAME),
                 "redis": self._redis(Role.REGISTRAR, OPERATOR_NAME),
+                "access": {"issuer": self.genesis.url, "jwks_file": self._jwks_file},
                 "api": {
                     "url": self.api_url,
                     **self.table(self.stack.credentials(Role.REGISTRAR, OPERATOR_NAME)),
@@ -295,6 +331,7 @@ class LocalDeployment:
                 "kafka": self.kafka_table(program.role, program.name),
                 "worker": {"metrics_port": program.port} if not program.is_https else {},
                 "api": self._api_table() if program.is_https else {},
+                "access": self._access_table() if program.is_https else {},
                 **program.settings,
             },
         )
