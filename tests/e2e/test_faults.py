@@ -1,7 +1,6 @@
 """A whole run on real parts while each of them is killed: nothing is lost, doubled or altered, or leaks."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,11 +24,10 @@ from pipeline.apps.demo.run import (
 from pipeline.apps.demo.scene import set_scene
 from schemas import schema_folder
 from tests.support.collector import Collector
+from tests.support.zone import leaks
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults]
 PACKET_RECORDS = 4
-# Plain values may be in these, which only some roles read.
-ZONE_TOPICS = ("kpi.observations", "kpi.assessments")
 # Stand in every record of the Twin Cities and nowhere else but in the settings of their sites.
 PLAIN = (b"MnDOT-via-NAB", b"TravelTime_387", b"TravelTime_451")
 
@@ -101,23 +99,8 @@ async def test_assessments_are_those_of_the_files_after_all_faults(survived: Sho
     assert {name: found[name] for name in verdicts} == dict.fromkeys(verdicts, True)
 
 
-def files_outside_the_platform_zone(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        parts = path.relative_to(folder).parts
-        in_zone = parts[0] == "platform" or any(part.startswith(ZONE_TOPICS) for part in parts)
-        is_told = path.suffix == ".toml" or path.name == "plan.json"
-        if path.is_file() and not in_zone and not is_told:
-            yield path
-
-
 async def test_no_plain_value_is_written_outside_the_platform_zone(survived: Show) -> None:
-    folder = survived.deployment.data_dir
-    leaks = [
-        str(path)
-        for path in files_outside_the_platform_zone(folder)
-        if any(word in path.read_bytes() for word in PLAIN)
-    ]
-    assert leaks == []
+    assert leaks(survived.deployment.data_dir, PLAIN) == []
     # The search is able to find: inside the zone the words stand in clear.
     assert PLAIN[0] in survived.deployment.store_file.read_bytes()
 

@@ -16,9 +16,11 @@ from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection
 from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.authority import ChainPlan
 from pipeline.apps.desk import open_desk
+from pipeline.apps.keys import key_files
 from pipeline.apps.local.deployment import DEFAULT_URL, LocalDeployment, LocalPlan
 from pipeline.apps.local.status import samples
 from pipeline.config import load_settings
+from pipeline.core.block import certified_body, parse_certified
 from pipeline.core.contract import Contract
 from pipeline.core.control import Body, Control, Enrol, KeyOffer, possession_message, sign_control
 from pipeline.core.genesis import Genesis
@@ -35,6 +37,7 @@ from tests.support.world import TestSite, packet_value, site_name
 PERIOD_MS: Final = 500
 INDICATORS: Final = ("LOCAL:TRAFFIC_SPEED",)
 HISTORY: Final = 3
+_HEIGHT: Final = "bkdms_node_height"
 _POLL_S: Final = 0.1
 _PATIENCE_S: Final = 40.0
 
@@ -58,6 +61,8 @@ class Ground:
     sites: dict[str, TestSite] = field(default_factory=dict)
     enrolments: dict[str, Control] = field(default_factory=dict)
     history: list[bytes] = field(default_factory=list)
+    figures: dict[str, str] = field(default_factory=dict)
+    _beating: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def hostile(self) -> TestSite:
@@ -176,6 +181,34 @@ class Ground:
                 packet_value(site.packet([1], time_ms=self.now_ms())),
             )
             await asyncio.sleep(PERIOD_MS / 1000)
+
+    @asynccontextmanager
+    async def quiet(self) -> AsyncIterator[None]:
+        """Let nothing be sent meanwhile, and so no block be made; what was sent before is in blocks at the start."""
+        async with self._beating:
+            nodes = self.genesis.policy.node_names
+            await self.until(
+                lambda: len({self.metric(name, _HEIGHT, stage="published") for name in nodes}) == 1
+            )
+            await self.until(lambda: self.metric(nodes[0], _HEIGHT, stage="derived") <= self.height())
+            yield
+
+    def height(self) -> int:
+        """Return the height of the newest block that was published."""
+        parsed = parse_certified(certified_body(self.fates.blocks[-1]))
+        assert parsed is not None
+        return parsed[0].header.height
+
+    def tree_size(self) -> int:
+        """Return the leaves of the tree after the newest block."""
+        parsed = parse_certified(certified_body(self.fates.blocks[-1]))
+        assert parsed is not None
+        return parsed[0].header.tree_size
+
+    def node_signer(self, name: str) -> Signer:
+        """Return the first cosigning key of a node, as whoever took it would."""
+        settings = load_settings(self.deployment.data_dir / "settings" / f"{name}.toml")
+        return key_files(settings).signer(settings.node_key, Use.NODE)
 
     async def close(self) -> None:
         """Leave Kafka."""
