@@ -9,7 +9,7 @@ from pipeline.core.outcome import Outcome
 from pipeline.core.replica import BlockReason
 from pipeline.core.storage import NO_KEY, Mismatch
 from pipeline.services.accounting.committer import Repair
-from pipeline.services.accounting.node import _show_policy
+from pipeline.services.accounting.shown import show_policy
 from pipeline.telemetry import node_metrics, platform_metrics
 from tests.support.world import World
 from tests.unit.test_platform import Case
@@ -25,7 +25,7 @@ def node() -> World:
     for counter in (node_metrics.VOTES, node_metrics.REPAIRS, node_metrics.OUTCOMES):
         counter.clear()
     world = World()
-    _show_policy(world.genesis)
+    show_policy(world.genesis.policy)
     return world
 
 
