@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipeline.apps.cli.context import emit_json, say, settings_of
+from pipeline.apps.cli.rights import rights
 
 Plan = Annotated[
     Path, typer.Argument(metavar="PLAN", help="TOML file of the deployment; it holds no secret.")
@@ -18,6 +19,8 @@ provision = typer.Typer(
     help="Make ready for your own machines, servers or containers, from a plan such as ops/compose/plan.toml. "
     "Repeating a step changes nothing that is right already.",
 )
+
+provision.command()(rights)
 
 
 @provision.command()
