@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.security.ground import Ground
 
-ATTACK_S: Final = 90
+ATTACK_S: Final = 150
 _COLUMNS: Final = ("attack", "threat", "expected", "seen")
 
 Run = Callable[[Ground], Awaitable[str]]

@@ -18,7 +18,7 @@ from tests.support.world import packet_value
 
 pytestmark = [pytest.mark.stack, pytest.mark.security]
 FORGED: Final = 200
-ROUNDS: Final = 3
+ROUNDS: Final = 2
 PACKETS: Final = 6
 WARM_UP_S: Final = 2.0
 TOLERATED: Final = 0.10

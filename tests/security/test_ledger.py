@@ -99,7 +99,9 @@ def false_block(make: Callable[[Ground], bytes]) -> Run:
 
     async def run(ground: Ground) -> str:
         def passed_over() -> float:
-            return ground.metric("platform", "bkdms_platform_skipped_records_total")
+            nodes = ground.genesis.policy.node_names
+            at_nodes = sum(ground.metric(name, "bkdms_node_forged_blocks_total") for name in nodes)
+            return at_nodes + ground.metric("platform", "bkdms_platform_skipped_records_total")
 
         before = passed_over()
         await ground.send(Role.NODE, "stolen", ground.topics.blocks, make(ground))
@@ -141,7 +143,7 @@ async def wiped_node_asked_to_sign_a_fork(ground: Ground) -> str:
         signer = ground.node_signer(NODE)
         vote = vote_message(ground.genesis.chain, about, NODE, [signer], ground.now_ms() // 1000)
         await ground.send(Role.NODE, "stolen", ground.topics.cosignatures, vote)
-        await asyncio.to_thread(supervisor.restart, NODE, is_awaited=False)
+        await asyncio.to_thread(supervisor.restart, NODE)
     log = ground.deployment.stack.log_dir / f"{NODE}.log"
     await ground.until(lambda: "second_signature" in log.read_text("utf-8"))
     await asyncio.to_thread(supervisor.stop, NODE)
