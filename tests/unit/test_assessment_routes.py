@@ -52,6 +52,7 @@ def url(assessed: Assessing, authority: Authority, tmp_path_factory: pytest.Temp
     case = ApiCase(folder / "view", Chain())
     case.parts.assessments = AssessmentReader(str(assessed.engine.url))
     own = files(authority, folder, Role.API)
+    assert own.ca is not None
     clients = own.ca.with_name("clients.pem")
     settings = ApiSettings.model_validate({"ca": clients, "certificate": own.certificate, "key": own.key})
     with ExitStack() as stack:
@@ -164,6 +165,7 @@ async def test_a_store_that_is_not_there_yet_is_a_passing_state(authority: Autho
     case = ApiCase(tmp_path / "api", Chain())
     case.parts.assessments = AssessmentReader(f"sqlite:///{tmp_path}/none.sqlite")
     own = files(authority, tmp_path, Role.API)
+    assert own.ca is not None
     clients = own.ca.with_name("clients.pem")
     settings = ApiSettings.model_validate({"ca": clients, "certificate": own.certificate, "key": own.key})
     tls = client_context(files(authority, tmp_path, Role.ANALYST))

@@ -11,7 +11,7 @@ from pipeline.core.admission import TICK_VALUE, enact, judge, parse_value
 from pipeline.core.contract import Contract, SuiteTerm
 from pipeline.core.control import Control, Revoke
 from pipeline.core.errors import TransientError
-from pipeline.core.names import MAX_LONG, MAX_TIME_MS
+from pipeline.core.names import MAX_LONG, MAX_TIME_MS, SiteName
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import MAX_PACKET_BYTES, PacketDraft, seal_packet
 from pipeline.core.sealing import Suite
@@ -293,7 +293,7 @@ async def test_one_sites_rate_delays_its_partition_and_drops_nothing(world: Worl
     busy, calm = world.site(1), world.site(2)
     values = [packet_value(busy.packet()) for _ in range(4)]
     others = [packet_value(calm.packet()) for _ in range(2)]
-    limit = RateLimit(Rate(per_s=2, burst=2))
+    limit = RateLimit[SiteName](Rate(per_s=2, burst=2))
     bench = Bench(world, enrolments(world, [busy, calm]), {0: values, 1: others}, rate=limit)
     await bench.validator.open()
     began = bench.clock.now
@@ -311,7 +311,7 @@ async def test_forged_packets_use_up_nobodys_rate(world: World) -> None:
     site = world.site(1)
     forged = [changed_packet(site, signature=bytes(64)) for _ in range(50)]
     genuine = packet_value(site.packet())
-    limit = RateLimit(Rate(per_s=1, burst=1))
+    limit = RateLimit[SiteName](Rate(per_s=1, burst=1))
     bench = Bench(world, enrolments(world, [site]), {0: [*forged, genuine]}, rate=limit)
     await bench.validator.open()
     await bench.validator.step()

@@ -80,6 +80,7 @@ class LocalDeployment:
     ) -> None:
         self.plan = plan
         self.say = say
+        defaults: dict[str, Any] = {"data_dir": data_dir}
         kept = (data_dir / POSTGRES).exists()
         self.has_postgres = plan.has_postgres if plan.has_postgres is not None else kept
         self.stack = EmbeddedStack(
@@ -87,7 +88,7 @@ class LocalDeployment:
             topics=Topics(plan.chain.topic_prefix),
             has_postgres=self.has_postgres,
             is_short_lived=is_short_lived,
-            lifetimes=Settings(**{"data_dir": data_dir}).pki.lifetimes(),
+            lifetimes=Settings(**defaults).pki.lifetimes(),
             say=say,
         )
         self.data_dir = self.stack.data_dir
