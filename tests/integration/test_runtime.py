@@ -92,6 +92,17 @@ def test_a_worker_serves_metrics_and_health_and_nothing_else(start: Starter) -> 
     program.finish(signal.SIGTERM)
 
 
+def test_a_worker_with_a_socket_that_nobody_decided_on_works_and_is_not_ready(start: Starter) -> None:
+    program = start("stray socket")
+    until(lambda: "bkdms_unexpected_sockets 1.0" in program.get("/metrics")[2])
+    until(lambda: "end" in program.notes())
+    assert program.get("/health/ready")[0] == 503
+    assert program.get("/health/live")[0] == 200
+    assert "bkdms_worker_ready 0.0" in program.get("/metrics")[2]
+    _, _, events = program.finish(signal.SIGTERM)
+    assert [event["level"] for event in events if event["event"] == "unexpected_socket"] == ["error"]
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_step_in_peace_and_the_process_with_0(start: Starter, sent: signal.Signals) -> None:
     program = start("slow")

@@ -1,6 +1,7 @@
 """A worker for tests of the runtime: ``run_loop MODE PORT FOLDER``; what is done goes to ``FOLDER/notes``."""
 
 import asyncio
+import socket
 import sys
 from pathlib import Path
 
@@ -55,6 +56,7 @@ class NotingLoop:
 def main() -> int:
     mode, port, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
     logs.configure("info")
+    stray = socket.create_server(("127.0.0.1", 0)) if mode == "stray socket" else None
     tls = TlsFiles(folder / "w/ca.pem", folder / "w/certificate.pem", folder / "w/key.pem")
     settings = Settings.model_validate({"worker": {"metrics_port": port or None}})
     options = WorkerOptions(
@@ -65,7 +67,10 @@ def main() -> int:
         folder / "data",
         upkeep_of("validator", settings),
     )
-    return run_worker(lambda: LoopService(NotingLoop(mode, folder / "notes")), options)
+    code = run_worker(lambda: LoopService(NotingLoop(mode, folder / "notes")), options)
+    if stray is not None:
+        stray.close()
+    return code
 
 
 if __name__ == "__main__":
