@@ -27,6 +27,7 @@ from pipeline.core.tiles import (
     levels_of,
     partial_width,
 )
+from pipeline.core.tlog_policy import POLICY_FILE
 
 MAX_FILE_BYTES: Final = TILE_WIDTH * (MAX_ENTRY_BYTES + 2)
 """The largest bundle there can be."""
@@ -98,6 +99,14 @@ class TileFiles:
         self._sync_folders()
         self._put_all([(CHECKPOINT, note)])
         self._sync_folders()
+
+    def write_policy(self, policy: bytes) -> None:
+        """Put the auditors' policy beside the checkpoint.
+
+        Raises:
+            TransientError: the disk refuses (code ``disk``).
+        """
+        self._put_all([(POLICY_FILE, policy)])
 
     def prune(self, kept: Collection[str] = ()) -> None:
         """Remove the partial forms of what became full, but for paths in ``kept``; clients ask for the full one then.

@@ -14,7 +14,8 @@ from pipeline.core.errors import ConfigError, IntegrityError
 from pipeline.core.followed import Applied
 from pipeline.core.genesis import Genesis
 from pipeline.core.note import NoteProblem, format_note, open_note, parse_note
-from pipeline.core.policy_file import log_verifier
+from pipeline.core.policy_file import log_verifier, policy_text
+from pipeline.core.quorum import Policy
 from pipeline.core.replica import Extended
 from pipeline.core.signing import Signer
 from pipeline.core.state import ChainState
@@ -44,6 +45,9 @@ class TileFolder(Protocol):
 
     def write_checkpoint(self, note: bytes) -> None:
         """Make everything written durable, then put the checkpoint in its place."""
+
+    def write_policy(self, policy: bytes) -> None:
+        """Put the auditors' policy beside the checkpoint."""
 
     def prune(self, kept: Collection[str]) -> None:
         """Remove the partial forms of what became full, but for paths in ``kept``."""
@@ -103,6 +107,7 @@ class ExportSink:
         self._edge = Edge.EMPTY
         self._note = b""
         self._exported: Checkpoint | None = None
+        self._told: Policy = genesis.policy
         self.candidate: Candidate | None = None
 
     def load(self) -> tuple[ChainState, int]:
@@ -185,6 +190,10 @@ class ExportSink:
             metrics.UNPUBLISHED.set(checkpoint.size - (exported.size if exported is not None else 0))
 
     def _put(self, checkpoint: Checkpoint, note: bytes) -> None:
+        in_force = self._state.policy_at(checkpoint.size)
+        if self._policy is None and in_force != self._told:  # root keys may have replaced nodes
+            self._files.write_policy(policy_text(self._genesis, in_force).encode())
+            self._told = in_force
         self._files.write_checkpoint(note)
         self._exported = checkpoint
         metrics.SIZE.set(checkpoint.size)

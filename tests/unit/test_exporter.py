@@ -14,18 +14,22 @@ from pipeline.adapters.block_container import BlockContainer
 from pipeline.adapters.sql.export_store import SqlExportStore
 from pipeline.adapters.tile_files import TileFiles
 from pipeline.core.checkpoint import Checkpoint, parse_checkpoint
+from pipeline.core.control import Nodes
 from pipeline.core.errors import ConfigError, IntegrityError, TransientError
+from pipeline.core.keys import Use
 from pipeline.core.note import open_note, parse_note
-from pipeline.core.policy_file import log_verifier
-from pipeline.core.quorum import Certified, check_certificate
+from pipeline.core.policy_file import log_verifier, policy_text
+from pipeline.core.quorum import Certified, NodeKey, Policy, check_certificate
 from pipeline.core.replica import Extended, extend
+from pipeline.core.signing import Ed25519Signer
 from pipeline.core.tiles import TileId, decode_bundle, tiles_of
+from pipeline.core.tlog_policy import PolicyRefusal, TlogPolicy, Witnessed, check_note, parse_policy
 from pipeline.services.export_sink import leaves_of
 from pipeline.services.exporter import ExportParts, ExportWorker
 from pipeline.services.follower import Follower, follow_to_end
 from tests.support.chain import Chain, MemoryReader, MemoryTopic
 from tests.support.tiles import exported_files, exporter, write_log
-from tests.support.world import World
+from tests.support.world import World, control_value, secret
 
 
 class CrashError(Exception):
@@ -289,3 +293,35 @@ def test_the_container_of_the_same_blocks_has_the_same_bytes(case: Case, tmp_pat
 def test_a_container_that_cannot_be_written_is_a_mistake_of_the_user(case: Case, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't write"):
         blocks_file(case, tmp_path / "missing" / "blocks.avro", case.world)
+
+
+async def test_the_policy_beside_the_checkpoint_is_of_the_nodes_in_force(tmp_path: Path) -> None:
+    """A checkpoint after a change of nodes holds under the new policy, not under the one of the genesis file."""
+    chain = Chain()
+    world, site = chain.world, chain.world.site(1)
+    chain.enrol(site)
+    lost = world.node_signers["node-3"]
+    renewed = Ed25519Signer(secret("new key of node-3"), Use.NODE)
+    keys = (*world.genesis.policy.nodes[:3], NodeKey("node-3", renewed.public.raw))
+    chain.add(control_value(world.by_roots(chain.deriver.state, Nodes(Policy(keys, 3)))))
+    names = ["node-1", "node-2", "node-3"]
+    blocks = [world.certified(derived, names) for derived in chain.blocks]
+    chain.packets(site.packet([1]))
+    world.node_signers["node-3"] = renewed
+    blocks.append(world.certified(chain.blocks[-1], names))
+    assert lost.public != renewed.public
+    topic, texts = MemoryTopic(), []
+    for published in (blocks[:2], blocks[2:]):
+        topic.publish(published)
+        worker = exporter(tmp_path, world, topic)
+        await follow_to_end(worker.follower)
+        await worker.close()
+        file = tmp_path / "policy.txt"
+        texts.append(file.read_bytes() if file.exists() else policy_text(world.genesis).encode())
+        policy = parse_policy(texts[-1])
+        assert isinstance(policy, TlogPolicy)
+        note = (tmp_path / "checkpoint").read_bytes()
+        assert isinstance(check_note(policy, note), Witnessed)
+    first = parse_policy(texts[0])
+    assert isinstance(first, TlogPolicy)
+    assert isinstance(check_note(first, note), PolicyRefusal)
