@@ -15,6 +15,7 @@ from pipeline.core.admission import (
     is_issued_by_roots,
     site_problem,
 )
+from pipeline.core.contract import Contract
 from pipeline.core.control import (
     MAX_CONTROL_BYTES,
     Amend,
@@ -68,6 +69,11 @@ class SiteDirectory:
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @property
+    def contract(self) -> Contract:
+        """The contract in force, as far as the topic tells."""
+        return self._contract
 
     def look_up(self, packet: Packet, time_ms: int) -> PublicKey | Outcome:
         """Return the key that must have signed a packet, or why registry and contract refuse it."""

@@ -274,7 +274,14 @@ class Validator:
         now_s = self._monotonic_s()
         if now_s >= self._lag_due_s:
             await self._reader.lag()
+            self._show_suite_ends()
             self._lag_due_s = now_s + _LAG_INTERVAL_S
+
+    def _show_suite_ends(self) -> None:
+        """Show when suites end; the warning of it is an alert on the metric."""
+        for term in self._registrations.directory.contract.suites:
+            if term.expires_ms:
+                metrics.SUITE_EXPIRY.labels(term.suite.name.lower()).set(term.expires_ms / 1000)
 
 
 def _settle(items: Sequence[_Item], check: SignatureCheck) -> None:

@@ -28,6 +28,11 @@ KEY_EXPIRY = Gauge(
 KEY_EPOCH = Gauge(
     "bkdms_site_platform_key_epoch", "Epoch of the platform's key that packets are sealed to", _SITE
 )
+SUITE_EXPIRY = Gauge(
+    "bkdms_site_suite_expiry_timestamp_seconds",
+    "When the contract ends the suite that packets are sealed with, in seconds since 1970; no series without an end",
+    _SITE,
+)
 HELD = Gauge(
     "bkdms_site_sealing_held", "1 for the reason why nothing new is sealed, 0 otherwise", ["site", "reason"]
 )

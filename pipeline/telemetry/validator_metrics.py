@@ -20,6 +20,11 @@ KNOWN_SITES: Final = Gauge("bkdms_validator_known_sites", "Sites in the view of 
 REGISTRATIONS: Final = Counter(
     "bkdms_registrations", "Records of the sites topic by what was made of them", ["outcome"]
 )
+SUITE_EXPIRY: Final = Gauge(
+    "bkdms_suite_expiry_timestamp_seconds",
+    "When the contract ends a cipher suite, in seconds since 1970; no series for one without an end",
+    ["suite"],
+)
 ADMISSION_SECONDS: Final = Histogram(
     "bkdms_admission_latency_seconds",
     "Time from the broker time of a packet to its being on the chain log",

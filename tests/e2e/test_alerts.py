@@ -49,9 +49,12 @@ MADE_UP_ALONE: Final = {
     "MemoryHigh",
     "MixedReleases",
     "NodeBehind",
+    "PlatformKeyEnding",
     "PublishingStuck",
+    "SealingWaits",
     "SpoolFilling",
     "StepsFailing",
+    "SuiteEnding",
 }
 NAMES: Final = {
     rule["alert"]

@@ -192,4 +192,43 @@ SITES: Final = (
         },
         "6m",
     ),
+    Case(
+        "SealingWaits",
+        {of("bkdms_site_sealing_held", "site-1", site="s", reason="key_expired"): "1x40"},
+        "6m",
+        at_program("site-1", site="s", reason="key_expired"),
+        "s seals nothing new: key_expired",
+    ),
+    Case(
+        "SealingWaits",
+        {
+            of("bkdms_site_sealing_held", "site-1", site="s", reason="no_key"): "0x40",
+            of("bkdms_site_sealing_held", "site-1", site="s", reason="suspended"): "1x40",
+        },
+        "6m",
+    ),
+    Case(
+        "PlatformKeyEnding",
+        {of("bkdms_site_platform_key_expiry_timestamp_seconds", "site-1", site="s"): f"{86_400 + 360}x40"},
+        "6m",
+        at_program("site-1", site="s"),
+        "the platform's key for s ends in 1d 0h 0m 0s, and no other was taken up",
+    ),
+    Case(
+        "PlatformKeyEnding",
+        {of("bkdms_site_platform_key_expiry_timestamp_seconds", "site-1", site="s"): f"{4 * 86_400}x40"},
+        "6m",
+    ),
+    Case(
+        "SuiteEnding",
+        {of("bkdms_suite_expiry_timestamp_seconds", "validator-1", suite="light"): f"{86_400 + 360}x40"},
+        "6m",
+        on_chain(suite="light"),
+        f"the contract of {CHAIN} ends suite light in 1d 0h 0m 0s",
+    ),
+    Case(
+        "SuiteEnding",
+        {of("bkdms_suite_expiry_timestamp_seconds", "validator-1", suite="light"): f"{91 * 86_400}x40"},
+        "6m",
+    ),
 )

@@ -27,6 +27,7 @@ LABELS: Final = {
     "site": "sites whose agents run in this process",
     "stage": "words of a list",
     "status": "HTTP status, or words of an enumeration",
+    "suite": "words of enumerations",
     "topic": "our topics",
     "use": "words of a list",
     "verdict": "words of a list",
@@ -45,6 +46,8 @@ NAMED: Final = {
     "bkdms_node_height",
     "bkdms_node_publishing_lease",
     "bkdms_platform_stored_height",
+    "bkdms_site_platform_key_epoch",
+    "bkdms_site_sealing_held",
     "bkdms_validator_known_sites",
     "bkdms_worker_ready",
 }

@@ -8,10 +8,12 @@ import pytest
 from prometheus_client import REGISTRY
 
 from pipeline.core.agreement import Hold
+from pipeline.core.contract import SuiteTerm
 from pipeline.core.control import (
     Amend,
     Body,
     KeyOffer,
+    NewContract,
     Resume,
     Suspend,
     possession_message,
@@ -28,6 +30,7 @@ from tests.support.site_bench import FAST, PACE, Bench, running, until
 from tests.support.site_ledger import entitled, terms_of
 from tests.support.world import NOW_MS, secret
 
+DAY_MS = 86_400_000
 QUICK = replace(PACE, registry_poll_s=0.02)
 
 
@@ -219,3 +222,23 @@ async def test_a_source_that_yields_what_is_not_granted_any_more_seals_nothing(b
         yields=frozenset({"LOCAL:TRAFFIC_SPEED", "LOCAL:OTHER"}),
     )
     assert made.agree(NOW_MS) is Hold.NOT_GRANTED
+
+
+async def test_the_end_of_key_and_suite_is_warned_of_once_and_in_time(bench: Bench) -> None:
+    bench.ledger.control(offer(bench, new_key(bench), 2, NOW_MS + 2 * DAY_MS))
+    contract = bench.ledger.chain.world.genesis.contract
+    ends = SuiteTerm(Suite.LIGHT, NOW_MS + 89 * DAY_MS)
+    bench.ledger.by_roots(NewContract(replace(contract, version=contract.version + 1, suites=(ends,))))
+    async with running(agent(bench)):
+        await until(lambda: len(bench.committed) == 100)
+        await until(lambda: "suite_ends_soon" in bench.log.events)
+        bench.source.numbers += [200]
+        await until(lambda: len(bench.committed) == 101)
+    events = bench.log.events
+    assert (events.count("platform_key_ends_soon"), events.count("suite_ends_soon")) == (1, 1)
+
+
+async def test_the_end_that_is_far_is_not_warned_of(bench: Bench) -> None:
+    bench.ledger.control(offer(bench, new_key(bench), 2, NOW_MS + 4 * DAY_MS))
+    await agent(bench).run(until_committed=True)
+    assert "platform_key_ends_soon" not in bench.log.events

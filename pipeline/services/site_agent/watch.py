@@ -69,6 +69,8 @@ class AgreementWatch:
         offer = agreed.offer
         site_metrics.KEY_EPOCH.labels(self._label).set(offer.epoch)
         site_metrics.KEY_EXPIRY.labels(self._label).set(offer.valid_to / 1000)
+        if agreed.suite_ends_ms:
+            site_metrics.SUITE_EXPIRY.labels(self._label).set(agreed.suite_ends_ms / 1000)
         self._log.info(
             "platform_key_taken_up",
             suite=agreed.suite.name.lower(),
@@ -80,11 +82,15 @@ class AgreementWatch:
         self._warned.clear()
 
     def _warn_early(self, agreed: Agreed, now_ms: int) -> None:
-        ends = {"platform_key_ends_soon": (agreed.offer.valid_to, self._notice.key_ms)}
-        if agreed.suite_ends_ms:
-            ends["suite_ends_soon"] = (agreed.suite_ends_ms, self._notice.suite_ms)
-        for event, (end_ms, notice_ms) in ends.items():
-            if end_ms - now_ms <= notice_ms and event not in self._warned:
-                self._warned.add(event)
-                days = max(0, end_ms - now_ms) // _DAY_MS
-                self._log.warning(event, suite=agreed.suite.name.lower(), days=days)
+        suite = agreed.suite.name.lower()
+        key_left, suite_left = agreed.offer.valid_to - now_ms, agreed.suite_ends_ms - now_ms
+        if key_left <= self._notice.key_ms and self._is_first("key"):
+            self._log.warning("platform_key_ends_soon", suite=suite, days=max(0, key_left) // _DAY_MS)
+        if agreed.suite_ends_ms and suite_left <= self._notice.suite_ms and self._is_first("suite"):
+            self._log.warning("suite_ends_soon", suite=suite, days=max(0, suite_left) // _DAY_MS)
+
+    def _is_first(self, warning: str) -> bool:
+        """Tell whether a warning was not given since the agreement changed, and note that it is now."""
+        known = warning in self._warned
+        self._warned.add(warning)
+        return not known
