@@ -261,9 +261,9 @@ class Ledger:
             "header": {"payload": text64(self.leaves[header][3]), "path": self.path(header)},
             "enrolment": self.entry("enrol"),
             "key_offer": self.entry("offer"),
-            "grant": (self.shown("grant") or [None])[0],
+            "grant": next(iter(self.shown("grant")), None),
             "registrars": self.shown("registrars"),
-            "contract": (self.shown("contract") or [None])[0],
+            "contract": next(iter(self.shown("contract")), None),
             "amendments": self.shown("amend"),
             "disclosed": self.disclosed(*indexes),
         }

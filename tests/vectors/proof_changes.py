@@ -41,14 +41,14 @@ def former() -> Key:
 
 def agreed(**fields: Any) -> Ledger:
     """Return a ledger whose last block is under a contract that root keys decided in the one before."""
-    given = {"order": AGREED, "begins": 4, "agreed": "contract"}
+    given: dict[str, Any] = {"order": AGREED, "begins": 4, "agreed": "contract"}
     return Ledger(**(given | fields))
 
 
 def changed() -> Iterator[tuple[str, Ledger]]:
     """Yield what holds."""
     yield "enrolled by a later registrar", Ledger(order=REPLACED, issuers=BY_LATER)
-    order = ("enrol", "registrars", "offer", "packet", "header")
+    order: tuple[str, ...] = ("enrol", "registrars", "offer", "packet", "header")
     yield "a key offered by a later registrar", Ledger(order=order, issuers={"offer": LATER})
     order = ("registrars", "enrol", "registrars-2", "offer", "packet", "header")
     twice = {"registrars-2": registrars(LATEST)}
@@ -75,7 +75,7 @@ def changed() -> Iterator[tuple[str, Ledger]]:
         "another kind of key and suite",
         amended(signed=ECDSA, changes=ecdsa, offer=offer, packet={"suite": 3, "recipients": [reader]}),
     )
-    again = {"amend-2": {"site_key": fingerprint(NEW_KEY), "equipment": []}}
+    again: dict[str, Any] = {"amend-2": {"site_key": fingerprint(NEW_KEY), "equipment": []}}
     yield "amended twice", amended(order=TWICE, changes=again)
     yield (
         "the former key through a second amendment",
@@ -114,14 +114,14 @@ def changed_wrongly() -> Iterator[tuple[str, str, Ledger]]:
         )
         yield f"a contract of {who}", "contract", agreed(signers={"contract": keys})
     yield "a former registrar enrols", "enrolment", Ledger(order=REPLACED, issuers={"offer": LATER})
-    order = ("enrol", "registrars", "offer", "packet", "header")
+    order: tuple[str, ...] = ("enrol", "registrars", "offer", "packet", "header")
     yield "a former registrar offers a key", "key_offer", Ledger(order=order)
     yield (
         "enrolled by a later registrar before the change",
         "enrolment",
         Ledger(order=order, issuers=BY_LATER),
     )
-    hidden = {"issuers": BY_LATER, "hidden": ("registrars",)}
+    hidden: dict[str, Any] = {"issuers": BY_LATER, "hidden": ("registrars",)}
     yield "a later registrar whose appointment is hidden", "enrolment", Ledger(order=REPLACED, **hidden)
     order = ("enrol", "offer", "packet", "registrars", "header")
     yield "registrars replaced after the packet", "registrars", Ledger(order=order)
@@ -168,7 +168,7 @@ def _amended_wrongly() -> Iterator[tuple[str, str, Ledger]]:
     small = {"amend": {"signing_key": b"\1" + bytes(31)}}
     yield "a new key of small order", "amendment", amended(changes=small)
     yield "an amendment by a stranger", "amendment", amended(issuers={"amend": STRANGER})
-    order = ("enrol", "offer", "registrars", "amend", "packet", "header")
+    order: tuple[str, ...] = ("enrol", "offer", "registrars", "amend", "packet", "header")
     yield "an amendment by a former registrar", "amendment", amended(order=order)
     order = ("enrol", "offer", "packet", "amend", "header")
     yield "an amendment after the packet", "amendment", amended(order=order)
