@@ -101,7 +101,7 @@ def _asked(suite: int) -> Vector:
 def access_requests() -> list[Vector]:
     """Return the request of each site."""
     found = []
-    for suite in SUITES:
+    for suite, name in SUITES.items():
         (algorithm, secret), _ = secrets(suite)
         public = plain.signing_public(algorithm, secret)
         fingerprint = plain.fingerprint(plain.SITE, algorithm, public)
@@ -117,7 +117,7 @@ def access_requests() -> list[Vector]:
                 "agent": "0.1.0",
                 "modules": ["bkdms-site"],
                 "sensors": ["loop-1", "loop-2"],
-                "suites": [SUITES[suite]],
+                "suites": [name],
             },
             "bundle": (bytes([0x70]) * 32).hex(),
             "token": TOKEN_ID.hex(),

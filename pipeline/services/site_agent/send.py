@@ -45,6 +45,7 @@ class Sender:
         self._sent_through = 0
         self._highest = 0
         self._in_doubt = False
+        self._log = parts.log
 
     def rewind(self, *, in_doubt: bool = False) -> None:
         """Make the next step send again from the first packet that is not confirmed.
@@ -81,7 +82,8 @@ class Sender:
         if first and isinstance(sealing, Sealing):
             packet = parse_packet(first[0].raw)
             if isinstance(packet, Packet) and packet.site_key != sealing.signer.public.fingerprint:
-                self._parts.log.warning("signing_anew", packets=self._spool.supersede())
+                packets = self._spool.supersede()
+                self._log.warning("signing_anew", packets=packets)
         self._in_doubt = False
 
     async def _send(self, packets: list[StoredPacket]) -> None:
