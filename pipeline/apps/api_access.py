@@ -95,6 +95,10 @@ class ApiAccess:
             raise ApiError(FORBIDDEN, "undeclared", "this path answers nobody")
         exchange.route, exchange.is_public = route.path, wanted is Open.PUBLIC
         self._check_parameters(request, route)
+        client = client_of(request)
+        if client is not None:
+            # Known before it is judged, so that the log names who was refused.
+            exchange.who, exchange.via = str(client.principal), Via.CERTIFICATE.value
         caller = await self.caller(request)
         exchange.who, exchange.via = caller.name, caller.via.value
         if caller.via is not Via.NONE:

@@ -78,7 +78,7 @@ class Rig:
             f'[kafka]\nbootstrap = "{self.stack.kafka_bootstrap}"\n{tls}'
             f'[store]\nurl = "sqlite:///{self.store}"\n[platform]\nkeys_dir = "{self.folder / "keys"}"\n'
             f"[worker]\nmetrics_port = {self.ports['platform']}\n[api]\nport = {self.ports['api']}\n"
-            + (tls if role is Role.API else "")
+            + (tls.replace(str(files.ca), str(files.clients)) if role is Role.API else "")
         )
         return path
 
