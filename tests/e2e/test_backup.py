@@ -3,15 +3,23 @@
 import json
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from ops.lock import holder
+from ops.tls.site_principal import site_principal
 from pipeline.apps.demo import commands
 from pipeline.apps.local.settings_file import write_settings
+from pipeline.config import load_settings
+from pipeline.core.names import SiteName, parse_site_id
+from tests.support import hunt
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults]
 SITE = "US/unlocode:USMES/fd62::1"
+NAME = site_principal(SiteName("US", "unlocode:USMES", parse_site_id("fd62::1"))).name
 FIRST, LATER = 40, 25
 
 
@@ -34,7 +42,7 @@ def measure(file: Path, first: int, count: int) -> None:
 
 def site_settings(folder: Path, data: Path) -> Path:
     """Enrol a site that reads a CSV file, with a certificate of its own; return its settings."""
-    issued = run("pki", "issue", "site", "drill", "-o", folder / "tls", "--data-dir", data, "--json").json()
+    issued = run("pki", "issue", "site", NAME, "-o", folder / "tls", "--data-dir", data, "--json").json()
     mapping = {
         "sensor": "speed_1",
         "source": "drill",
@@ -62,6 +70,33 @@ def stored_values(data: Path) -> list[str]:
         return [row[0] for row in store.execute("SELECT exact FROM observations ORDER BY time")]
 
 
+def hunt_secrets(folder: Path, data: Path, site: Path) -> None:
+    """No key is in clear in a file, log, metric, argument or variable of what runs, nor in its backup."""
+    secrets = hunt.secrets_of(load_settings(data / "bkdms.toml"), load_settings(site))
+    assert {name.partition(" ")[0] for name in secrets} >= {
+        "root",
+        "registrar",
+        "log",
+        "node",
+        "site",
+        "platform",
+    }
+    up = holder(data)
+    assert up is not None
+    assert hunt.in_files(folder, secrets) == []
+    assert hunt.in_processes(hunt.processes_below(up), secrets) == []
+    assert hunt.in_metrics(hunt.metrics_ports(data), secrets) == []
+    # The search is able to find.
+    planted = {"planted": bytes(range(100, 132))}
+    place = folder / "planted.log"
+    place.write_text(f'{{"event": "x", "key": "{planted["planted"].hex()}"}}')
+    assert hunt.in_files(folder, planted) == [f"planted: {place}"]
+    place.unlink()
+    program = [sys.executable, "-c", "input()", planted["planted"].hex()]
+    with subprocess.Popen(program, stdin=subprocess.PIPE) as shown:
+        assert hunt.in_processes([shown.pid], planted) == [f"planted: cmdline of {shown.pid}"]
+
+
 @pytest.mark.timeout(400)
 def test_a_lost_machine_lives_on_from_its_backup_and_sites_go_on(tmp_path: Path) -> None:
     lost, restored, backup = tmp_path / "lost", tmp_path / "restored", tmp_path / "backups" / "today"
@@ -74,6 +109,7 @@ def test_a_lost_machine_lives_on_from_its_backup_and_sites_go_on(tmp_path: Path)
         measure(folder / "speed.csv", 0, FIRST)
         run("site", "run", "--once", settings=settings)
         made = run("backup", "create", backup, "--data-dir", lost, "--json").json()
+        hunt_secrets(tmp_path, lost, settings)
         before = run("verify", "--json", settings=lost / "bkdms.toml").json()
         assert (made["height"], made["root"]) == (before["height"], before["root"])
         run("down", "--data-dir", lost)

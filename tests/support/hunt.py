@@ -1,0 +1,90 @@
+"""Looks for secrets that a test knows, in every spelling, wherever a running deployment could have left them."""
+
+import base64
+import json
+import urllib.request
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import psutil
+
+from pipeline.adapters.keystore import secret_bytes
+from pipeline.apps.keys import key_files, key_vault
+from pipeline.config import Settings
+from pipeline.core.keys import Use
+
+_TIMEOUT_S = 10
+
+
+def secrets_of(operator: Settings, site: Settings) -> dict[str, bytes]:
+    """Return the secrets of a deployment and one site by name, opened as their programs open them."""
+    files, chain = key_files(operator), operator.data_dir / "chain" / "keys"
+    found = {
+        "root": secret_bytes(files.signer(chain / "root-1.json", Use.ROOT)),
+        "registrar": secret_bytes(files.signer(operator.registrar.key, Use.REGISTRAR)),
+        "log": secret_bytes(files.signer(operator.export.key, Use.LOG)),
+        "node": secret_bytes(files.signer(chain / "node-1.json", Use.NODE)),
+        "site": secret_bytes(key_files(site).signer(site.site.key, Use.SITE)),
+        "spool": key_files(site).secret(site.site.spool_key, "spool"),
+        "passphrase": operator.keys.passphrase_file.read_bytes().strip(),
+    }
+    vault = key_vault(operator)
+    for number, listed in enumerate(vault.keys()):
+        key = vault.get(listed.fingerprint)
+        assert key is not None
+        found[f"platform {number}"] = key.secret
+    return found
+
+
+def in_files(folder: Path, secrets: Mapping[str, bytes]) -> list[str]:
+    """Return ``secret: file`` for each file below a folder that holds a secret in some spelling."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [f"{name}: {path}" for path in files for name in _seen(path.read_bytes(), secrets)]
+
+
+def in_processes(pids: Iterable[int], secrets: Mapping[str, bytes]) -> list[str]:
+    """Return ``secret: process`` for each process that has a secret among arguments or environment."""
+    found = []
+    for pid in pids:
+        for part in ("cmdline", "environ"):
+            try:
+                content = Path(f"/proc/{pid}/{part}").read_bytes()
+            except (PermissionError, FileNotFoundError, ProcessLookupError):
+                continue  # closed to others, or gone
+            found += [f"{name}: {part} of {pid}" for name in _seen(content, secrets)]
+    return found
+
+
+def in_metrics(ports: Iterable[int], secrets: Mapping[str, bytes]) -> list[str]:
+    """Return ``secret: port`` for each page of metrics that shows a secret."""
+    found = []
+    for port in ports:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_TIMEOUT_S) as page:
+            found += [f"{name}: metrics at {port}" for name in _seen(page.read(), secrets)]
+    return found
+
+
+def processes_below(pid: int) -> list[int]:
+    """Return a process and all that it started."""
+    process = psutil.Process(pid)
+    return [pid, *(child.pid for child in process.children(recursive=True))]
+
+
+def metrics_ports(data_dir: Path) -> list[int]:
+    """Return the ports of a local deployment's workers that serve metrics over HTTP."""
+    ports: dict[str, int] = json.loads((data_dir / "worker-ports.json").read_text())
+    return [port for name, port in ports.items() if name.startswith(("node-", "validator-", "platform"))]
+
+
+def _seen(content: bytes, secrets: Mapping[str, bytes]) -> list[str]:
+    return [name for name, secret in secrets.items() if any(word in content for word in _spellings(secret))]
+
+
+def _spellings(secret: bytes) -> tuple[bytes, ...]:
+    coded = (base64.b64encode(secret), base64.urlsafe_b64encode(secret))
+    return (
+        secret,
+        secret.hex().encode(),
+        secret.hex().upper().encode(),
+        *(code.rstrip(b"=") for code in coded),
+    )
