@@ -6,15 +6,26 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.contract import Contract
-from pipeline.core.control import NewContract, Nodes, Reanchor, Registrars, RootBody, Rules, parse_control
+from pipeline.core.control import (
+    BackfillGrant,
+    NewContract,
+    Nodes,
+    Reanchor,
+    Registrars,
+    RootBody,
+    Rules,
+    parse_control,
+)
 from pipeline.core.errors import ConfigError, TransientError
 from pipeline.core.genesis import contract_fields, read_contract
+from pipeline.core.issuing import Journal
 from pipeline.core.keys import Use
 from pipeline.core.proposal import Proposal, parse_proposal, proposal_problem
 from pipeline.core.quorum import Policy
 from pipeline.core.signing import Ed25519Signer
 from pipeline.core.state import ChainState
 from pipeline.ports import Outgoing
+from pipeline.services.registrar import RegistrarDesk
 from pipeline.services.registry_view import RegistryView
 from pipeline.services.root_records import RootDesk, joined, missing, proposed
 from tests.support.chain import Chain, MemoryProducer, MemoryReader, MemoryTopic
@@ -218,3 +229,34 @@ def test_foreign_signatures_issuers_and_chains_are_refused(ledger: Ledger) -> No
 def test_a_contract_reads_back_from_its_fields() -> None:
     made = contract(7, max_age_ms=12_345).contract
     assert read_contract(contract_fields(made)) == made
+
+
+class Journals:
+    """A journal in memory."""
+
+    def __init__(self) -> None:
+        self._journal = Journal()
+
+    def load(self) -> Journal:
+        """Return what was saved."""
+        return self._journal
+
+    def save(self, journal: Journal) -> None:
+        """Keep it."""
+        self._journal = journal
+
+
+async def test_the_desk_of_a_replaced_registrar_is_closed_and_the_new_one_is_open(ledger: Ledger) -> None:
+    genesis, view = ledger.world.genesis, ledger.desk.view
+    old = RegistrarDesk(ledger.world.registrar, genesis, view, Journals(), ledger)
+    new = RegistrarDesk(LATER, genesis, view, Journals(), ledger)
+    grant = BackfillGrant(ledger.world.site(1).name, 0, 1, 2)
+    with pytest.raises(ConfigError, match="root show"):
+        await new.issue(grant)
+    await old.issue(grant)
+    await ledger.desk.submit(ledger.proposal(REPLACED, *ledger.world.roots[:2]))
+    with pytest.raises(ConfigError, match="root keys replaced it"):
+        await old.issue(grant)
+    await new.issue(grant)
+    state = await view.refresh()
+    assert state.tables.grants[grant.site] == (grant, grant)
