@@ -298,6 +298,9 @@ async def test_who_was_revoked_stays_out_of_a_kafka_that_forgot_everything(tmp_p
             assert (files.key.parent / name).read_bytes() == content
         async with producer(stack, "site", "staying") as site:
             await site.send_and_wait(stack.topics.packets, b"packet", partition=0)
+        # Whoever gives rights by hand meets the denial.
+        admin = KafkaAdmin(stack.kafka_bootstrap, stack.credentials(Role.ADMIN, "local"))
+        admin.grant([Principal(Role.SITE, "gone")], [stack.topics])
         tls = client_context(TlsFiles(files.ca, files.certificate, files.key))
         thief = AIOKafkaProducer(
             bootstrap_servers=stack.kafka_bootstrap, security_protocol="SSL", ssl_context=tls

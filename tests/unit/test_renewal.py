@@ -12,7 +12,8 @@ PATIENCE_S = 10
 def test_it_renews_again_and_again_and_a_failure_is_told_and_tried_again() -> None:
     said: list[str] = []
     done = threading.Event()
-    answers = iter([TransientError("Kafka is away"), [], ["node:b", "node:a"]])
+    found: list[Collection[object] | Exception] = [TransientError("Kafka is away"), [], ["node:b", "node:a"]]
+    answers = iter(found)
 
     def renew() -> Collection[object]:
         answer = next(answers, None)
