@@ -77,18 +77,20 @@ def test_a_context_in_use_shows_the_renewed_certificate(pair: Pair) -> None:
     assert reload_changed() == []
 
 
-def test_a_key_that_does_not_fit_yet_leaves_the_old_pair_in_use(pair: Pair) -> None:
-    """The two files are replaced one after the other; in between the context works on."""
+@pytest.mark.parametrize("late", ["key", "certificate"])
+def test_a_pair_that_does_not_fit_yet_leaves_the_old_one_in_use(pair: Pair, late: str) -> None:
+    """The two files are replaced one after the other, in whatever order; in between the context works on."""
     files = pair.files(Role.API)
     server, client = server_context(files), client_context(pair.files(Role.NODE))
-    old, before = files.certificate.read_bytes(), seen(server, client)
+    file = files.key if late == "key" else files.certificate
+    old, before = file.read_bytes(), seen(server, client)
     renewed = pair.issue(Role.API)
-    new = files.certificate.read_bytes()
-    files.certificate.write_bytes(old)
+    new = file.read_bytes()
+    file.write_bytes(old)
     ((_, problem),) = reload_changed()
     assert problem
     assert seen(server, client) == before
-    files.certificate.write_bytes(new)
+    file.write_bytes(new)
     assert reload_changed() == [(files, None)]
     assert seen(server, client)[0] == renewed
 

@@ -138,8 +138,9 @@ async def test_the_first_look_is_at_the_start() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as stray:
         upkeep = upkeep_of("site", settings())
         task = asyncio.create_task(upkeep.run())
-        while upkeep.is_good:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(10):
+            while upkeep.is_good:
+                await asyncio.sleep(0.01)
         task.cancel()
         assert f"127.0.0.1:{stray.getsockname()[1]}" in upkeep.audit()
 
