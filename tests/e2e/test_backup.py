@@ -88,10 +88,10 @@ def hunt_secrets(folder: Path, data: Path, site: Path) -> None:
     assert hunt.in_metrics(hunt.metrics_ports(data), secrets) == []
     # The search is able to find.
     planted = {"planted": bytes(range(100, 132))}
-    place = folder / "planted.log"
+    place = folder / "planted" / "x.log"
+    place.parent.mkdir()
     place.write_text(f'{{"event": "x", "key": "{planted["planted"].hex()}"}}')
-    assert hunt.in_files(folder, planted) == [f"planted: {place}"]
-    place.unlink()
+    assert hunt.in_files(place.parent, planted) == [f"planted: {place}"]
     program = [sys.executable, "-c", "input()", planted["planted"].hex()]
     with subprocess.Popen(program, stdin=subprocess.PIPE) as shown:
         assert hunt.in_processes([shown.pid], planted) == [f"planted: cmdline of {shown.pid}"]

@@ -39,7 +39,8 @@ def secrets_of(operator: Settings, site: Settings) -> dict[str, bytes]:
 def in_files(folder: Path, secrets: Mapping[str, bytes]) -> list[str]:
     """Return ``secret: file`` for each file below a folder that holds a secret in some spelling."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return [f"{name}: {path}" for path in files for name in _seen(path.read_bytes(), secrets)]
+    # Kafka lays its indexes out in zeros.
+    return [f"{name}: {path}" for path in files for name in _seen(path.read_bytes().rstrip(b"\0"), secrets)]
 
 
 def in_processes(pids: Iterable[int], secrets: Mapping[str, bytes]) -> list[str]:
