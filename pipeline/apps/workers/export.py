@@ -46,9 +46,7 @@ def export_worker(
     path = settings.export.policy
     policy = policy_text(genesis).encode() if path is None else _read_policy(path)
     publishing = (
-        None
-        if path is None
-        else _publishing(path, policy, insecure=settings.transport.insecure_witnesses)
+        None if path is None else _publishing(path, policy, insecure=settings.transport.insecure_witnesses)
     )
     _make_folder(folder)
     parts = ExportParts(
