@@ -149,6 +149,18 @@ FORGERIES: dict[str, tuple[Change, ReceiptReason]] = {
         ReceiptReason.HEADER,
     ),
     "offer of an impostor": (lambda d: replace(d, key_offers=(forged_offer(),)), ReceiptReason.KEY_OFFER),
+    "genuine offer that is not in the tree": (
+        lambda d: replace(d, key_offers=(replace(d.key_offers[0], log_offset=99),)),
+        ReceiptReason.KEY_OFFER,
+    ),
+    "genuine enrolment, as a change of rights, that is not in the tree": (
+        lambda d: replace(d, records=(replace(CASE.proven(1, 0, payload=True), log_offset=99),)),
+        ReceiptReason.RECORD,
+    ),
+    "enrolment of another site as a change of rights": (
+        lambda d: replace(d, records=(CASE.proven(1, 2, payload=True),)),
+        ReceiptReason.RECORD,
+    ),
     "enrolment as offer": (
         lambda d: replace(d, key_offers=(CASE.proven(1, 0, payload=True),)),
         ReceiptReason.KEY_OFFER,
