@@ -161,7 +161,7 @@ class Ground:
 
     async def prepare(self) -> None:
         """Enrol everybody, and let the hostile site send some good packets first."""
-        for number, label in enumerate(("hostile", "victim", "revoked"), 0xA1):
+        for number, label in enumerate(("hostile", "victim", "revoked", "steady"), 0xA1):
             await self.enrol(label, number)
         await self.enrol("p256", 0xB1, Suite.P256)
         self.history = [self.hostile.packet([value], time_ms=self.now_ms()) for value in range(HISTORY)]
@@ -172,7 +172,7 @@ class Ground:
 
     async def beat(self) -> None:
         """Let a site that nobody attacks send on and on: dead letters of nodes leave with the next block."""
-        site = await self.enrol("steady", 0xA9)
+        site = self.sites["steady"]
         while True:
             await self.send(
                 Role.SITE,
