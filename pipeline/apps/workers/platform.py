@@ -13,8 +13,8 @@ from pipeline.apps.cli.context import settings_of
 from pipeline.apps.keys import key_vault
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
-from pipeline.apps.upkeep import upkeep_of
 from pipeline.apps.store_database import locked_store_file, open_store
+from pipeline.apps.upkeep import upkeep_of
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.genesis import Genesis
