@@ -1,5 +1,6 @@
 """A site with another key by now: what the former key signed arrives as it is, or is signed anew; the spool is kept."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def signers(bench: Bench) -> list[bytes]:
 async def run_with_both(bench: Bench) -> None:
     """Run the agent with both keys until all is committed."""
     both = standing(bench, bench.site.signer, SUCCESSOR)
-    await agent(bench, standing=both).run(until_committed=True)
+    async with asyncio.timeout(20):
+        await agent(bench, standing=both).run(until_committed=True)
 
 
 async def test_during_the_overlap_packets_of_the_former_key_arrive_as_they_are(bench: Bench) -> None:
