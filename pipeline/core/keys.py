@@ -57,7 +57,6 @@ class Use(IntEnum):
     ROOT = 5
     LOG = 6
     ACCESS_LOG = 7
-    READER = 8
     TOKEN = 9
 
 
