@@ -15,6 +15,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FINDINGS] = Findings()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Flood last: what it leaves in the topic would keep the others waiting."""
+    items.sort(key=lambda item: "test_flood" in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 async def ground(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Ground]:
     """Everything running, with sites enrolled."""
