@@ -3,7 +3,7 @@
 import itertools
 import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -232,19 +232,19 @@ async def test_a_token_never_adds_to_a_certificate(case: Case) -> None:
 @pytest.mark.parametrize(
     ("headers", "error"),
     [
-        ({"Authorization": "Bearer x"}, "token_malformed"),
-        ({"Authorization": "Basic bWFyaWE6cHc="}, "token"),
-        ({"Authorization": ""}, "token"),
-        (bearer(everywhere(Action.METRICS), issuer="https://other.example"), "token_issuer"),
-        (bearer(everywhere(Action.METRICS), audience="another"), "token_audience"),
-        (bearer(everywhere(Action.METRICS), issued_s=int(time.time()) - 3600), "token_expired"),
-        (bearer(everywhere(Action.METRICS), life_s=3600), "token_life"),
+        (lambda: {"Authorization": "Bearer x"}, "token_malformed"),
+        (lambda: {"Authorization": "Basic bWFyaWE6cHc="}, "token"),
+        (lambda: {"Authorization": ""}, "token"),
+        (lambda: bearer(everywhere(Action.METRICS), issuer="https://other.example"), "token_issuer"),
+        (lambda: bearer(everywhere(Action.METRICS), audience="another"), "token_audience"),
+        (lambda: bearer(everywhere(Action.METRICS), issued_s=int(time.time()) - 3600), "token_expired"),
+        (lambda: bearer(everywhere(Action.METRICS), life_s=3600), "token_life"),
     ],
 )
 async def test_a_refused_token_is_refused_though_a_certificate_comes_with_it(
-    case: Case, headers: dict[str, str], error: str
+    case: Case, headers: Callable[[], dict[str, str]], error: str
 ) -> None:
-    answer = await ask(case, "/metrics", Principal(Role.MONITOR, "x"), headers)
+    answer = await ask(case, "/metrics", Principal(Role.MONITOR, "x"), headers())
     assert (answer.status_code, answer.json()["error"]) == (401, error)
 
 

@@ -1,5 +1,6 @@
 """The API under schemathesis, which knows it by its own description: no defect, nothing undescribed, no way around."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,12 @@ HURRIED = settings(
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
-CALLERS: dict[str, tuple[Principal | None, dict[str, str]]] = {
-    "nobody": (None, {}),
-    "a token without scopes": (None, bearer()),
-    "a validator": (Principal(Role.VALIDATOR, "x"), {}),
-    "a registrar": (Principal(Role.REGISTRAR, "x"), {}),
-    "a monitor": (Principal(Role.MONITOR, "x"), {}),
+CALLERS: dict[str, tuple[Principal | None, Callable[[], dict[str, str]]]] = {
+    "nobody": (None, dict),
+    "a token without scopes": (None, bearer),
+    "a validator": (Principal(Role.VALIDATOR, "x"), dict),
+    "a registrar": (Principal(Role.REGISTRAR, "x"), dict),
+    "a monitor": (Principal(Role.MONITOR, "x"), dict),
 }
 GRANTED = {
     "a registrar": {Action.HEADS, Action.TRACES, Action.ASSESSMENTS},
@@ -111,7 +112,7 @@ def attack_all(case: Case, caller: str, mode: GenerationMode, examples: int) -> 
     assert {operation.path for operation in operations} == set(rows) - {OPENAPI_PATH}
     for operation in operations:
         is_granted = rows[operation.path] in {Open.PUBLIC, *GRANTED.get(caller, ())}
-        attack(operation, headers, mode, is_granted, examples)
+        attack(operation, headers(), mode, is_granted, examples)
 
 
 def attack(

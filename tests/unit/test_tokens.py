@@ -135,29 +135,29 @@ async def test_rsa_keys_of_providers_are_taken() -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"iss": "https://other.example"}, TokenProblem.ISSUER),
-        ({"aud": "another"}, TokenProblem.AUDIENCE),
-        ({"exp": 1}, TokenProblem.EXPIRED),
-        ({"nbf": time.time() + 3600}, TokenProblem.EARLY),
-        ({"iat": time.time() + 3600}, TokenProblem.EARLY),
-        ({"exp": time.time() + 7 * 24 * 3600}, TokenProblem.LIFE),
-        ({"iat": 1, "exp": time.time() + 60}, TokenProblem.LIFE),
-        ({"iss": None}, TokenProblem.CLAIMS),
-        ({"aud": None}, TokenProblem.CLAIMS),
-        ({"exp": None}, TokenProblem.CLAIMS),
-        ({"iat": None}, TokenProblem.CLAIMS),
-        ({"sub": None}, TokenProblem.CLAIMS),
-        ({"sub": ""}, TokenProblem.CLAIMS),
-        ({"sub": "mar\x1b[2Jia"}, TokenProblem.CLAIMS),
-        ({"sub": "x" * 200}, TokenProblem.CLAIMS),
-        ({"scope": ["traces"]}, TokenProblem.CLAIMS),
-        ({"scope": "traces " * 100}, TokenProblem.CLAIMS),
+        (lambda: {"iss": "https://other.example"}, TokenProblem.ISSUER),
+        (lambda: {"aud": "another"}, TokenProblem.AUDIENCE),
+        (lambda: {"exp": 1}, TokenProblem.EXPIRED),
+        (lambda: {"nbf": time.time() + 3600}, TokenProblem.EARLY),
+        (lambda: {"iat": time.time() + 3600}, TokenProblem.EARLY),
+        (lambda: {"exp": time.time() + 7 * 24 * 3600}, TokenProblem.LIFE),
+        (lambda: {"iat": 1, "exp": time.time() + 60}, TokenProblem.LIFE),
+        (lambda: {"iss": None}, TokenProblem.CLAIMS),
+        (lambda: {"aud": None}, TokenProblem.CLAIMS),
+        (lambda: {"exp": None}, TokenProblem.CLAIMS),
+        (lambda: {"iat": None}, TokenProblem.CLAIMS),
+        (lambda: {"sub": None}, TokenProblem.CLAIMS),
+        (lambda: {"sub": ""}, TokenProblem.CLAIMS),
+        (lambda: {"sub": "mar\x1b[2Jia"}, TokenProblem.CLAIMS),
+        (lambda: {"sub": "x" * 200}, TokenProblem.CLAIMS),
+        (lambda: {"scope": ["traces"]}, TokenProblem.CLAIMS),
+        (lambda: {"scope": "traces " * 100}, TokenProblem.CLAIMS),
     ],
 )
 async def test_a_token_that_says_something_else_is_refused(
-    changes: dict[str, Any], problem: TokenProblem
+    changes: Callable[[], dict[str, Any]], problem: TokenProblem
 ) -> None:
-    assert await judged(by_ec(claims(**changes))) is problem
+    assert await judged(by_ec(claims(**changes()))) is problem
 
 
 async def test_a_token_without_scopes_permits_nothing() -> None:
