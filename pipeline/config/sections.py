@@ -214,7 +214,9 @@ class SiteSettings(Section):
         2_000, ge=50, description="milliseconds between questions for the committed head"
     )
     registry_poll_ms: int = Field(
-        60_000, ge=50, description="milliseconds between questions for the site's rights and the platform's keys"
+        60_000,
+        ge=50,
+        description="milliseconds between questions for the site's rights and the platform's keys",
     )
     key_notice_days: int = Field(
         3, ge=0, le=366, description="days before its end at which the platform's key is warned of"

@@ -1,8 +1,12 @@
 """The access log's head in a real ledger, by commands alone: named, anchored, confirmed, and missed after an edit."""
 
 import asyncio
+import json
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,16 +26,25 @@ async def code_of(authority: Authority, *arguments: str) -> int | None:
     return await asyncio.wait_for(program.wait(), 90)
 
 
+async def told(authority: Authority, *arguments: str) -> dict[str, Any]:
+    """Run a bkdms command and return the JSON that it prints."""
+    out = StringIO()
+    with redirect_stdout(out):
+        await authority.run(*arguments, "--json")
+    found: dict[str, Any] = json.loads(out.getvalue())
+    return found
+
+
 async def test_the_ledger_confirms_the_log_and_tells_an_edit(authority: Authority) -> None:
     folder: Path = authority.folder / "data" / "access-log"
     log = AccessLogFiles(folder, authority.rig.world.genesis.chain, max_bytes=5_000, keep=64)
     for number in range(50):
         log.append(access(number))
     log.close()
-    assert (await authority.run("access-log", "anchor", "--appoint"))["anchored"] == 50
-    found = await authority.run("access-log", "verify")
+    assert (await told(authority, "access-log", "anchor", "--appoint"))["anchored"] == 50
+    found = await told(authority, "access-log", "verify")
     assert (found["lines"], found["confirmed"], found["problem"]) == (50, 50, None)
-    assert (await authority.run("access-log", "anchor", "--due"))["anchored"] == 0
+    assert (await told(authority, "access-log", "anchor", "--due"))["anchored"] == 0
     for file in log_files(folder):
         file.unlink()
     log = AccessLogFiles(folder, authority.rig.world.genesis.chain, max_bytes=5_000, keep=64)

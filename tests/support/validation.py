@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.core import avro
 from pipeline.core.control import Amend, Control, Enrol, Resume, SiteBody, parse_control
 from pipeline.core.errors import TransientError
+from pipeline.core.names import SiteName
 from pipeline.core.topics import Topics
 from pipeline.services.rate_limit import RateLimit
 from pipeline.services.registrations import Registrations
@@ -78,7 +79,7 @@ class Bench:
         *,
         send_faults: Sequence[Fault] = (),
         commit_faults: Sequence[Fault] = (),
-        rate: RateLimit | None = None,
+        rate: RateLimit[SiteName] | None = None,
         sites: MemoryReader | None = None,
         batch_records: int = 512,
     ) -> None:

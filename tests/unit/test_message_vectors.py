@@ -56,7 +56,11 @@ def test_the_stored_vote_is_read_and_genuine() -> None:
     stored = golden("message_vote")
     vote = parse_vote(GENESIS.chain, raw(stored["value"]))
     assert vote is not None
-    assert (vote.height, vote.node, len(genuine_lines(GENESIS.origin, GENESIS.policy, vote))) == (2, stored["node"], 1)
+    assert (vote.height, vote.node, len(genuine_lines(GENESIS.origin, GENESIS.policy, vote))) == (
+        2,
+        stored["node"],
+        1,
+    )
 
 
 def test_a_refused_record_becomes_the_stored_dead_letter() -> None:

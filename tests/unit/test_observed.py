@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import REGISTRY
 
-from ops.tls.authority import Authority
+from ops.tls.authority import BRANCH_LIFETIME, Authority
 from ops.tls.principal import Principal, Role
 from pipeline.apps.observed import PROGRAMS, begin, certificate_expiry, free_bytes, observe, size_bytes
 from pipeline.config import Settings
@@ -59,7 +59,7 @@ def test_the_end_of_a_certificate_is_shown(settings: Settings, use: str) -> None
 def test_the_authoritys_own_end_is_shown(settings: Settings) -> None:
     """When that runs out, nobody's certificate counts any more."""
     observe("platform", settings)
-    end = (NOW + timedelta(days=3650)).timestamp()
+    end = (NOW + BRANCH_LIFETIME).timestamp()
     assert sample("bkdms_certificate_expiry_timestamp_seconds", use="kafka_ca") == end
 
 

@@ -9,6 +9,7 @@ from tests.determinism import derive
 from tests.vectors import (
     generate_assessments,
     generate_certificate,
+    generate_changes,
     generate_core,
     generate_documents,
     generate_export,
@@ -41,6 +42,7 @@ def generated() -> dict[str, str]:
     """Return names and contents of all files that are the same in every run."""
     found = {name: content for generator in GENERATORS for name, content in generator.files().items()}
     return found | {
+        generate_changes.NAME: generate_changes.content(),
         generate_reanchor.NAME: generate_reanchor.content(),
         "samples.json": generate_samples.text(),
     }
