@@ -133,8 +133,9 @@ async def vote_with_a_strangers_key(ground: Ground) -> str:
 async def wiped_node_asked_to_sign_a_fork(ground: Ground) -> str:
     """It signed another next block before its disk was lost; without the votes topic it would sign twice."""
     supervisor = ground.deployment.stack.supervisor
+    log = ground.deployment.stack.log_dir / f"{NODE}.log"
     async with ground.quiet():
-        height = ground.height() + 1
+        height, starts = ground.height() + 1, log.read_text("utf-8").count("node_resumed")
         await asyncio.to_thread(supervisor.stop, NODE)
         rmtree(ground.deployment.data_dir / "nodes" / NODE)
         other = secrets.token_bytes(32)
@@ -144,7 +145,7 @@ async def wiped_node_asked_to_sign_a_fork(ground: Ground) -> str:
         vote = vote_message(ground.genesis.chain, about, NODE, [signer], ground.now_ms() // 1000)
         await ground.send(Role.NODE, "stolen", ground.topics.cosignatures, vote)
         await asyncio.to_thread(supervisor.restart, NODE)
-    log = ground.deployment.stack.log_dir / f"{NODE}.log"
+        await ground.until(lambda: log.read_text("utf-8").count("node_resumed") > starts)
     await ground.until(lambda: "second_signature" in log.read_text("utf-8"))
     await asyncio.to_thread(supervisor.stop, NODE)
     records = await read_topic(ground.connection(Role.AUDITOR, "attacks"), ground.topics.cosignatures)

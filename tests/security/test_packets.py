@@ -81,9 +81,7 @@ def replayed(ground: Ground) -> bytes:
 
 
 def two_contents_under_one_sequence(ground: Ground) -> bytes:
-    last = parsed(ground.history[-1])
-    place = {"sequence": last.sequence, "previous_packet": last.previous}
-    return changed(ground, **place)
+    return changed(ground, sequence=ground.hostile.sequence)
 
 
 def weak_nonce_signature(ground: Ground) -> bytes:
