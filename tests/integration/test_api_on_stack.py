@@ -3,8 +3,6 @@
 import asyncio
 import json
 import sys
-from contextlib import redirect_stdout
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +26,15 @@ async def code_of(authority: Authority, *arguments: str) -> int | None:
 
 async def told(authority: Authority, *arguments: str) -> dict[str, Any]:
     """Run a bkdms command and return the JSON that it prints."""
-    out = StringIO()
-    with redirect_stdout(out):
-        await authority.run(*arguments, "--json")
-    found: dict[str, Any] = json.loads(out.getvalue())
+    program = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "pipeline.apps.cli", "--config", str(authority.folder / "bkdms.toml"), *arguments, "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(program.communicate(), 90)
+    assert program.returncode == 0, err.decode()
+    found: dict[str, Any] = json.loads(out)
     return found
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -72,10 +73,11 @@ async def test_a_packet_of_a_running_ledger_is_proved_by_the_commands(
         assert exported.code == 0, exported.err
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        server = settings_file(rig, folder, "api", api={"port": port}, export={"folder": tmp_path / "log"})
-        user = settings_file(
-            rig, folder, "auditor", api={"url": url}, platform={"keys_dir": tmp_path / "keys"}
-        )
+        plain: dict[str, Any] = {"transport": {"insecure_api": True}}
+        log = {"folder": tmp_path / "log"}
+        server = settings_file(rig, folder, "api", api={"port": port}, export=log, **plain)
+        keys = {"keys_dir": tmp_path / "keys"}
+        user = settings_file(rig, folder, "auditor", api={"url": url}, platform=keys, **plain)
         policy, file = tmp_path / "policy.txt", tmp_path / "value.tlog-proof"
         policy.write_text(policy_text(rig.world.genesis))
         code = str(TracingCode(rig.world.genesis.chain[:5], 2, 0))

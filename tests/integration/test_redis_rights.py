@@ -79,7 +79,7 @@ def test_every_write_is_on_disk_before_it_is_answered(stack: EmbeddedStack) -> N
 def test_without_a_password_nothing_works(stack: EmbeddedStack) -> None:
     """A certificate alone is not enough: the default user is off."""
     files, address = (
-        stack.credentials("site", "s1"),
+        stack.credentials("validator", "v1"),
         stack.redis_address("node", stack.credentials("node", "n1")),
     )
     with (

@@ -100,7 +100,8 @@ class City:
 
     def settings(self, role: Role, **tables: dict[str, Any]) -> Path:
         """Write the settings file of a program of a role."""
-        tls = self._tls(self.stack.credentials(role, "attached"))
+        files = self.stack.credentials(role, "attached")
+        tls = self._tls(files)
         common = {
             "data_dir": self.folder,
             "topic_prefix": self.topics.prefix,
@@ -109,7 +110,7 @@ class City:
             "platform": {"keys_dir": self.folder / "keys"},
         }
         if role is Role.API:
-            tables["api"] = {"port": self.ports["api"], **tls}
+            tables["api"] = {"port": self.ports["api"], **tls, "ca": files.clients}
         return write_settings(self.folder / f"{role}.toml", {**common, **tables})
 
     def operator_settings(self) -> Path:
