@@ -107,6 +107,7 @@ async def test_a_node_that_signs_another_root_is_outvoted_and_named(rig: ChainRi
     await rig.until(lambda: divergent._value.get() > before)
 
 
+@pytest.mark.faults
 async def test_a_killed_node_comes_back_and_follows(rig: ChainRig) -> None:
     start_nodes(rig)
     site = await enrol(rig)

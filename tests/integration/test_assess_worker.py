@@ -167,6 +167,7 @@ async def until(condition: Callable[[], bool], process: subprocess.Popen[bytes],
         await asyncio.sleep(0.05)
 
 
+@pytest.mark.faults
 async def test_doubled_messages_and_death_between_store_and_send_leave_what_the_store_says(rig: Rig) -> None:
     await rig.grow(0, 1)
     with rig.worker("-c", DIES_BEFORE_SENDING) as process:

@@ -130,6 +130,7 @@ def test_tail_shows_topics_as_the_page_says(client: Path) -> None:
     assert sum(line.startswith('{"kafka":') and '"CertifiedBlock"' in line for line in lines) > 1
 
 
+@pytest.mark.faults
 def test_parquet_files_hold_each_value_once_although_the_worker_is_killed(client: Path, city: City) -> None:
     worker = bkdms("--config", "bkdms.toml", "worker", "parquet")
     folder = client / "values"

@@ -38,6 +38,7 @@ def fresh_packet(site: TestSite) -> bytes:
     return packet_value(site.packet(time_ms=SystemClock().now_ms()))
 
 
+@pytest.mark.faults
 async def test_blocks_are_derived_again_from_the_log_that_is_there(rig: ChainRig, tmp_path: Path) -> None:
     settings = settings_file(rig, tmp_path / "audit", "auditor")
     blocks = [parse_certified(block.certified) for block in await rig.blocks()]

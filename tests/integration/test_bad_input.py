@@ -125,6 +125,7 @@ async def derive_log(rig: ChainRig) -> list[Derived]:
     return found
 
 
+@pytest.mark.faults
 async def test_nothing_on_the_chain_log_stops_or_divides_the_nodes(rig: ChainRig) -> None:
     """Each hostile record is counted by every node under its name and kept as a dead letter; the rest is committed."""
     start_nodes(rig)
@@ -160,6 +161,7 @@ async def test_nothing_on_the_chain_log_stops_or_divides_the_nodes(rig: ChainRig
     ]
 
 
+@pytest.mark.faults
 async def test_nodes_and_consumers_believe_nothing_false_on_the_topics_between_them(
     rig: ChainRig, tmp_path: Path
 ) -> None:

@@ -142,6 +142,7 @@ async def observations(rig: Rig, count: int) -> list[bytes]:
     return found
 
 
+@pytest.mark.faults
 async def test_every_value_is_stored_and_published_once_although_the_worker_is_killed(rig: Rig) -> None:
     def stored() -> int:
         return len(rig.rows("SELECT tracing_code FROM kpi_records"))

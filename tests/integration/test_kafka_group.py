@@ -81,6 +81,7 @@ async def test_rewinding_reads_the_batch_again(join: Joiner, put: Putter) -> Non
     assert [r.value for r in await some(member, 10)] == [b"a", b"b"]
 
 
+@pytest.mark.faults
 async def test_a_batch_cannot_be_committed_after_its_partitions_moved_on(
     topics: Topics, join: Joiner, put: Putter
 ) -> None:

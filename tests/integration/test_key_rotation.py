@@ -119,6 +119,7 @@ def packets_of(site: TestSite, blocks: list[bytes]) -> list[Packet]:
     return found
 
 
+@pytest.mark.faults
 async def test_a_rotation_under_traffic_loses_nothing_and_spooled_packets_arrive_and_open(
     edge: Edge, tmp_path: Path
 ) -> None:

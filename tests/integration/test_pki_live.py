@@ -199,6 +199,7 @@ async def test_a_revoked_site_s_open_connection_is_of_no_use(
         await sending.send_and_wait(topics.packets, b"packet", partition=0)
 
 
+@pytest.mark.faults
 def test_a_revoked_node_is_put_out_of_redis_and_others_stay(
     stack: EmbeddedStack, unique_name: Callable[[str], str]
 ) -> None:

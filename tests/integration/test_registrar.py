@@ -157,6 +157,7 @@ site_id = "fd00::1"
         yield Authority(rig, tmp_path)
 
 
+@pytest.mark.faults
 async def test_a_site_lives_its_whole_life_by_commands_alone(authority: Authority) -> None:
     """Bundle and token, request, approval by policy, suspension, new key, revocation; then the history is verified.
 

@@ -162,6 +162,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.faults
 def test_a_log_does_not_grow_for_ever(
     supervisor: Supervisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_certificate_brings_the_quota_of_its_role(stack: EmbeddedStack) -> Non
     assert "node:quoted" not in held
 
 
+@pytest.mark.faults
 async def test_who_sends_beyond_its_quota_is_slowed_down_and_nobody_else_is(
     stack: EmbeddedStack, topics: Topics
 ) -> None:

@@ -80,6 +80,7 @@ async def test_packets_survive_the_death_of_a_validator_in_order(rig: ValidatorR
     assert rig.terminate("validator-2") == 0
 
 
+@pytest.mark.faults
 async def test_a_stopped_validator_has_committed_what_it_sent(rig: ValidatorRig) -> None:
     """The next one repeats nothing."""
     site = rig.world.site(1)
