@@ -174,12 +174,9 @@ class Ground:
         """Let a site that nobody attacks send on and on: dead letters of nodes leave with the next block."""
         site = self.sites["steady"]
         while True:
-            await self.send(
-                Role.SITE,
-                "steady",
-                self.topics.packets,
-                packet_value(site.packet([1], time_ms=self.now_ms())),
-            )
+            async with self._beating:
+                value = packet_value(site.packet([1], time_ms=self.now_ms()))
+                await self.send(Role.SITE, "steady", self.topics.packets, value)
             await asyncio.sleep(PERIOD_MS / 1000)
 
     @asynccontextmanager
