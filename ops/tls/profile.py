@@ -148,9 +148,10 @@ def _limits(branch: Branch) -> list[tuple[x509.ExtensionType, bool]]:
             (x509.NameConstraints(permitted_subtrees=outside, excluded_subtrees=None), True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), False),
         ]
+    # Go's verifier refuses critical constraints on directory names, and Prometheus and Grafana are written in Go.
     both = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
     return [
-        (x509.NameConstraints(permitted_subtrees=None, excluded_subtrees=outside), True),
+        (x509.NameConstraints(permitted_subtrees=None, excluded_subtrees=outside), False),
         (x509.ExtendedKeyUsage(both), False),
     ]
 

@@ -282,3 +282,13 @@ class TestRevokedFile:
         file.write_text("{")
         with pytest.raises(ConfigError, match="is damaged"):
             RevokedFile(file)
+
+
+def test_programs_written_in_go_can_check_the_platforms_servers(
+    issued: Callable[[Principal], CertificateFiles],
+) -> None:
+    """Go's verifier gives up at a critical constraint on directory names; Prometheus and Grafana are written in Go."""
+    files = issued(KAFKA)
+    chain = x509.load_pem_x509_certificates(files.certificate.read_bytes() + files.ca.read_bytes())
+    critical = {ext.oid for found in chain for ext in found.extensions if ext.critical}
+    assert x509.NameConstraints.oid not in critical
