@@ -20,6 +20,7 @@ from ops.postgres.role_table import DatabaseRole
 from ops.postgres.server import address_at
 from ops.redis.server import find_program
 from ops.tls.authority import CertificateFiles
+from pipeline.adapters.vault import VAULT_FILE, WRAPPED_SUFFIX
 from pipeline.apps.provision.files import write_files
 from pipeline.apps.provision.plan import read_plan
 from tests.support import compose
@@ -131,8 +132,10 @@ def test_nothing_was_written_where_containers_may_only_read(
     )
     assert expected <= there
     assert {name.partition("/")[0] for name in there - expected} == {"desk"}
-    keys = deployment.folder / "state" / "platform-keys"
-    assert {path.suffix for path in keys.iterdir()} == {".json"}
+    kept = {path.name for path in (deployment.folder / "state" / "platform-keys").iterdir()}
+    wrapped = {name for name in kept if name.endswith(WRAPPED_SUFFIX)}
+    assert wrapped
+    assert kept - wrapped == {VAULT_FILE, "lock"}
 
 
 def test_a_service_that_was_stopped_is_not_healthy(deployment: NativeDeployment) -> None:
