@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-_THOROUGH = 12
+_THOROUGH = 6
 
 
 def is_thorough() -> bool:
