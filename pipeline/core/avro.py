@@ -17,6 +17,9 @@ FRAME_BYTES = 5
 # Everything that fastavro raises for bytes that encode nothing; its reader indexes past the end of some inputs.
 DECODE_ERRORS = (EOFError, ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError)
 _MAGIC = 0
+_LONG_BITS = 63
+_LONG_END = 1 << _LONG_BITS
+_ONE_BYTE_END = 128
 
 
 def require_compiled_reader() -> None:
@@ -72,6 +75,25 @@ def unframe(schema: Schema, value: bytes) -> dict[str, Any] | None:
 def long_size(number: int) -> int:
     """Return how many bytes Avro takes for a non-negative ``number``."""
     return max(1, ((number << 1).bit_length() + 6) // 7)
+
+
+def long_bytes(number: int) -> bytes:
+    """Return the encoding of a 64-bit number.
+
+    Raises:
+        OverflowError: it has more bits.
+    """
+    if not -_LONG_END <= number < _LONG_END:
+        raise OverflowError(f"{number} does not fit into 64 bits")
+    rest = (number << 1) ^ (number >> _LONG_BITS)
+    if rest < _ONE_BYTE_END:
+        return bytes((rest,))
+    out = bytearray()
+    while rest >= _ONE_BYTE_END:
+        out.append(rest & 127 | 128)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
 
 
 def bytes_size(length: int) -> int:

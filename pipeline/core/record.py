@@ -1,13 +1,27 @@
-"""Unified KPI record: Table 10-1 of Y.4907, and what this project puts in its extending part."""
+"""Unified KPI record: Table 10-1 of Y.4907, and what this project puts in its extending part.
+
+Every value of every site is encoded and decoded here, so that the usual forms have a short way of their own, which
+remembers what one record has in common with the next: site, indicator, unit, extending part. Whatever is unusual is
+left to the general Avro codec, which decides; the short way can be too strict, never too lax.
+"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import IntEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from pipeline.core import avro
-from pipeline.core.names import MAX_LONG, SiteName, is_site_name, is_text, is_time
+from pipeline.core.names import (
+    MAX_LONG,
+    MAX_TIME_MS,
+    SITE_ID_BYTES,
+    SiteName,
+    is_site_name,
+    is_text,
+    is_time,
+)
+from pipeline.core.strict_reader import UnusualError, read_long
 from schemas import schema
 
 _RECORD = schema("UnifiedRecord")
@@ -15,6 +29,10 @@ _EXTENDING = schema("Extending")
 MAX_VALUES = 1024
 MAX_SCALE = 9
 MAX_RECORD_BYTES = 60 * 1024
+_SHORT_TEXT_BYTES = 63  # whose length takes one byte
+_SHORT_TAIL_BYTES = 256
+_REMEMBERED = 4096
+_NO_EXTENDING = b"\x00\x00"  # the end of the values, then no bytes
 
 
 class QualityCode(IntEnum):
@@ -28,8 +46,7 @@ class QualityCode(IntEnum):
     NOT_TRACEABLE = 6
 
 
-@dataclass(frozen=True, slots=True)
-class KpiValue:
+class KpiValue(NamedTuple):
     """One indicator value: ``unscaled`` x 10^-``scale`` in ``unit`` (UNECE code)."""
 
     indicator: str
@@ -44,8 +61,7 @@ class KpiValue:
         return Decimal(self.unscaled).scaleb(-self.scale)
 
 
-@dataclass(frozen=True, slots=True)
-class Extending:
+class Extending(NamedTuple):
     """The extending part: sensor, quality, where the site read the value."""
 
     sensor: str
@@ -53,8 +69,7 @@ class Extending:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class UnifiedRecord:
+class UnifiedRecord(NamedTuple):
     """One Table 10-1 structure; ``time_ms`` is GMT in milliseconds since 1970, ``extending`` None where it is empty."""
 
     site: SiteName
@@ -65,6 +80,24 @@ class UnifiedRecord:
 
 def encode_record(record: UnifiedRecord) -> bytes:
     """Return the binary encoding of a record, as it is hashed and encrypted."""
+    try:
+        return _short_encoded(record)
+    except (UnusualError, TypeError, AttributeError):
+        return encode_generally(record)
+
+
+def decode_record(data: bytes) -> UnifiedRecord | None:
+    """Return the record that ``data`` canonically encodes within all bounds, or None. Total."""
+    if len(data) > MAX_RECORD_BYTES:
+        return None
+    try:
+        return _short_decoded(data)
+    except (UnusualError, IndexError):
+        return decode_generally(data)
+
+
+def encode_generally(record: UnifiedRecord) -> bytes:
+    """Return what ``encode_record`` returns, by the general codec."""
     return avro.encode(
         _RECORD,
         {
@@ -87,10 +120,8 @@ def encode_record(record: UnifiedRecord) -> bytes:
     )
 
 
-def decode_record(data: bytes) -> UnifiedRecord | None:
-    """Return the record that ``data`` canonically encodes within all bounds, or None. Total."""
-    if len(data) > MAX_RECORD_BYTES:
-        return None
+def decode_generally(data: bytes) -> UnifiedRecord | None:
+    """Return what ``decode_record`` returns for at most ``MAX_RECORD_BYTES``, by the general codec."""
     raw = avro.decode(_RECORD, data)
     if raw is None:
         return None
@@ -103,6 +134,118 @@ def decode_record(data: bytes) -> UnifiedRecord | None:
     if not 0 < len(raw["kpi_data"]) <= MAX_VALUES or not all(map(_is_value, raw["kpi_data"])):
         return None
     return UnifiedRecord(site, raw["time"], tuple(KpiValue(**value) for value in raw["kpi_data"]), extending)
+
+
+def _short_encoded(record: UnifiedRecord) -> bytes:
+    site, time_ms, values, extending = record
+    if not 0 < len(values) <= MAX_VALUES:
+        raise UnusualError
+    parts = [_site_head(site), avro.long_bytes(time_ms), avro.long_bytes(len(values))]
+    for indicator, data_point, unscaled, scale, unit in values:
+        parts += (_point_head(indicator, data_point), avro.long_bytes(unscaled), _unit_tail(scale, unit))
+    parts.append(_NO_EXTENDING if extending is None else _extending_tail(extending))
+    return b"".join(parts)
+
+
+def _short_decoded(data: bytes) -> UnifiedRecord:
+    city_at = 1 + (data[0] >> 1)
+    at = city_at + 1 + (data[city_at] >> 1) + SITE_ID_BYTES
+    site = _site_of(data[:at])
+    time_ms, at = read_long(data, at)
+    count, at = read_long(data, at)
+    if not 0 < count <= MAX_VALUES or not 0 <= time_ms <= MAX_TIME_MS:
+        raise UnusualError
+    values: list[KpiValue] = []
+    for _ in range(count):
+        data_point_at = at + 1 + (data[at] >> 1)
+        end = data_point_at + 1 + (data[data_point_at] >> 1)
+        indicator, data_point = _point_of(data[at:end])
+        unscaled, at = read_long(data, end)
+        end = at + 2 + (data[at + 1] >> 1)
+        scale, unit = _unit_of(data[at:end])
+        values.append(KpiValue(indicator, data_point, unscaled, scale, unit))
+        at = end
+    if len(data) - at > _SHORT_TAIL_BYTES:
+        raise UnusualError  # what is remembered is bounded
+    return UnifiedRecord(site, time_ms, tuple(values), _extending_of(data[at:]))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _site_head(site: SiteName) -> bytes:
+    if not is_site_name(site):
+        raise UnusualError
+    return _short_text(site.country) + _short_text(site.city) + site.site_id
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _site_of(head: bytes) -> SiteName:
+    country, at = _text_of(head, 0)
+    city, at = _text_of(head, at)
+    site = SiteName(country, city, head[at:])
+    if not is_site_name(site):
+        raise UnusualError
+    return site
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _point_head(indicator: str, data_point: str) -> bytes:
+    return _short_text(indicator) + _short_text(data_point)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _point_of(head: bytes) -> tuple[str, str]:
+    indicator, at = _text_of(head, 0)
+    data_point, at = _text_of(head, at)
+    if at != len(head) or not is_indicator(indicator) or not is_text(data_point, empty=True):
+        raise UnusualError
+    return indicator, data_point
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _unit_tail(scale: int, unit: str) -> bytes:
+    return avro.long_bytes(scale) + _short_text(unit)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _unit_of(tail: bytes) -> tuple[int, str]:
+    scale, at = read_long(tail, 0)
+    unit, at = _text_of(tail, at)
+    if at != len(tail) or not 0 <= scale <= MAX_SCALE or not is_text(unit):
+        raise UnusualError
+    return scale, unit
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _extending_tail(extending: Extending) -> bytes:
+    data = _encode_extending(extending)
+    return _NO_EXTENDING[:1] + avro.long_bytes(len(data)) + data
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _extending_of(tail: bytes) -> Extending | None:
+    if tail == _NO_EXTENDING:
+        return None
+    size, at = read_long(tail, 1)
+    extending = _decode_extending(tail[at:])
+    if tail[:1] != _NO_EXTENDING[:1] or size != len(tail) - at or extending is None:
+        raise UnusualError
+    return extending
+
+
+def _short_text(value: str) -> bytes:
+    data = value.encode()
+    if len(data) > _SHORT_TEXT_BYTES:
+        raise UnusualError
+    return bytes((len(data) << 1,)) + data
+
+
+def _text_of(data: bytes, at: int) -> tuple[str, int]:
+    """Return a text with its length, one byte, before it, and where it ends."""
+    end = at + 1 + (data[at] >> 1)
+    text = data[at + 1 : end]
+    if data[at] & 129 or end > len(data) or not text.isascii():
+        raise UnusualError
+    return text.decode(), end
 
 
 def _encode_extending(extending: Extending) -> bytes:

@@ -25,7 +25,7 @@ class CertifiedParts(NamedTuple):
     certificate: bytes
 
 
-class _UnusualError(Exception):
+class UnusualError(Exception):
     """Not a form that this reader takes."""
 
 
@@ -33,7 +33,7 @@ def read_packet(data: bytes) -> dict[str, Any] | None:
     """Return the fields of an encoded packet, by the schema's names; None leaves the decision to the caller. Total."""
     try:
         return _packet(data)
-    except (_UnusualError, IndexError, UnicodeDecodeError):
+    except (UnusualError, IndexError, UnicodeDecodeError):
         return None
 
 
@@ -41,29 +41,29 @@ def read_certified(data: bytes) -> CertifiedParts | None:
     """Return the parts of an encoded certified block; None leaves the decision to the caller. Total."""
     try:
         return _certified(data)
-    except (_UnusualError, IndexError, UnicodeDecodeError):
+    except (UnusualError, IndexError, UnicodeDecodeError):
         return None
 
 
 def _packet(data: bytes) -> dict[str, Any]:
-    version, at = _long(data, 0)
+    version, at = read_long(data, 0)
     chain, at = data[at : at + 32], at + 32
     country, at = _text(data, at)
     city, at = _text(data, at)
     site_id, site_key, at = data[at : at + 16], data[at + 16 : at + 48], at + 48
     module_id, at = _text(data, at)
-    sequence, at = _long(data, at)
+    sequence, at = read_long(data, at)
     previous, at = data[at : at + 32], at + 32
-    collected_from, at = _long(data, at)
-    collected_to, at = _long(data, at)
-    record_count, at = _long(data, at)
-    suite, at = _long(data, at)
+    collected_from, at = read_long(data, at)
+    collected_to, at = read_long(data, at)
+    record_count, at = read_long(data, at)
+    suite, at = read_long(data, at)
     digest, at = data[at : at + 32], at + 32
     recipients, at = _recipients(data, at)
     encrypted, at = _bytes(data, at)
     # Slices past the end would have come out short: the one length that fits shows that none did.
     if at + _SIGNATURE_BYTES != len(data):
-        raise _UnusualError
+        raise UnusualError
     return {
         "version": version,
         "chain": chain,
@@ -86,9 +86,9 @@ def _packet(data: bytes) -> dict[str, Any]:
 
 
 def _recipients(data: bytes, at: int) -> tuple[list[dict[str, bytes]], int]:
-    count, at = _long(data, at)
+    count, at = read_long(data, at)
     if count < 1:
-        raise _UnusualError
+        raise UnusualError
     found: list[dict[str, bytes]] = []
     for _ in range(count):
         key, at = data[at : at + 32], at + 32
@@ -99,35 +99,35 @@ def _recipients(data: bytes, at: int) -> tuple[list[dict[str, bytes]], int]:
 
 def _certified(data: bytes) -> CertifiedParts:
     header, header_end = _header(data)
-    count, at = _long(data, header_end)
+    count, at = read_long(data, header_end)
     if count < 1:
-        raise _UnusualError
+        raise UnusualError
     entries: list[tuple[int, int, int, bytes]] = []
     for _ in range(count):
-        kind, at = _long(data, at)
-        offset, at = _long(data, at)
-        time, at = _long(data, at)
+        kind, at = read_long(data, at)
+        offset, at = read_long(data, at)
+        time, at = read_long(data, at)
         payload, at = _bytes(data, at)
         entries.append((kind, offset, time, payload))
     block_end = _end(data, at)
     certificate, at = _bytes(data, block_end)
     if at != len(data):
-        raise _UnusualError
+        raise UnusualError
     return CertifiedParts(header, header_end, entries, block_end, certificate)
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    version, at = _long(data, 0)
-    rules_version, at = _long(data, at)
+    version, at = read_long(data, 0)
+    rules_version, at = read_long(data, at)
     chain, at = data[at : at + 32], at + 32
     chain_id, at = _bytes(data, at)
-    height, at = _long(data, at)
-    period_start, at = _long(data, at)
-    period_end, at = _long(data, at)
-    part, at = _long(data, at)
+    height, at = read_long(data, at)
+    period_start, at = read_long(data, at)
+    period_end, at = read_long(data, at)
+    part, at = read_long(data, at)
     previous, at = data[at : at + 32], at + 32
-    first_index, at = _long(data, at)
-    entry_count, at = _long(data, at)
+    first_index, at = read_long(data, at)
+    entry_count, at = read_long(data, at)
     entries_root, at = data[at : at + 32], at + 32
     source, at = _source(data, at)
     end = at + 64
@@ -152,11 +152,11 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 
 
 def _source(data: bytes, at: int) -> tuple[dict[str, Any], int]:
-    incarnation, at = _long(data, at)
+    incarnation, at = read_long(data, at)
     topic, at = _bytes(data, at)
-    partition, at = _long(data, at)
-    first, at = _long(data, at)
-    following, at = _long(data, at)
+    partition, at = read_long(data, at)
+    first, at = read_long(data, at)
+    following, at = read_long(data, at)
     return {
         "incarnation": incarnation,
         "topic": topic.decode(),
@@ -166,7 +166,7 @@ def _source(data: bytes, at: int) -> tuple[dict[str, Any], int]:
     }, at
 
 
-def _long(data: bytes, at: int) -> tuple[int, int]:
+def read_long(data: bytes, at: int) -> tuple[int, int]:
     """Return a number and where it ends."""
     byte = data[at]
     at += 1
@@ -179,7 +179,7 @@ def _long(data: bytes, at: int) -> tuple[int, int]:
         shift += 7
         number |= (byte & 127) << shift
     if byte == 0 or shift > _LAST_SHIFT:
-        raise _UnusualError
+        raise UnusualError
     return (number >> 1) ^ -(number & 1), at
 
 
@@ -187,21 +187,21 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
     """Return a text of less than 64 bytes with its length before it, and where it ends."""
     size = data[at]
     if size & 129:
-        raise _UnusualError
+        raise UnusualError
     end = at + 1 + (size >> 1)
     return data[at + 1 : end].decode(), end
 
 
 def _bytes(data: bytes, at: int) -> tuple[bytes, int]:
     """Return a value with its length before it, and where it ends."""
-    size, at = _long(data, at)
+    size, at = read_long(data, at)
     if size < 0:
-        raise _UnusualError
+        raise UnusualError
     return data[at : at + size], at + size
 
 
 def _end(data: bytes, at: int) -> int:
     """Step over the end of an array."""
     if data[at]:
-        raise _UnusualError
+        raise UnusualError
     return at + 1

@@ -1,9 +1,11 @@
 """Unified records and names: ranges of every field, and exact values."""
 
 from decimal import Decimal
+from io import BytesIO
 from typing import Any
 
 import pytest
+from fastavro import schemaless_writer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +25,9 @@ from pipeline.core.record import (
     KpiValue,
     QualityCode,
     UnifiedRecord,
+    decode_generally,
     decode_record,
+    encode_generally,
     encode_record,
 )
 from schemas import schema
@@ -54,6 +58,29 @@ GOOD: dict[str, Any] = {
 @given(RECORDS)
 def test_a_record_is_read_back(record: UnifiedRecord) -> None:
     assert decode_record(encode_record(record)) == record
+
+
+@given(RECORDS)
+def test_the_short_way_encodes_as_the_general_codec_does(record: UnifiedRecord) -> None:
+    assert encode_record(record) == encode_generally(record)
+
+
+@given(RECORDS, st.data())
+def test_the_short_way_decodes_damaged_bytes_as_the_general_codec_does(
+    record: UnifiedRecord, data: st.DataObject
+) -> None:
+    encoded = encode_record(record)
+    first = data.draw(st.integers(0, len(encoded) - 1))
+    removed = data.draw(st.integers(0, 3))
+    damaged = encoded[:first] + data.draw(st.binary(max_size=4)) + encoded[first + removed :]
+    assert decode_record(damaged) == decode_generally(damaged)
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_number_is_encoded_as_the_general_codec_does(number: int) -> None:
+    out = BytesIO()
+    schemaless_writer(out, "long", number)
+    assert avro.long_bytes(number) == out.getvalue()
 
 
 @given(LONGS, st.integers(0, 9))
