@@ -170,7 +170,7 @@ async def test_a_message_is_acknowledged_when_its_block_is_assessed_and_a_repeat
     await asyncio.wait_for(hearing, 5)
     before, count = case.rows(), len(case.sent.sent)
     for value in (*values, *values):
-        await asyncio.wait_for(worker.hear(value), 0.5)
+        await asyncio.wait_for(worker.hear(value), 10)
     await settle(worker)
     assert (case.rows(), len(case.sent.sent)) == (before, count)
 
@@ -178,7 +178,7 @@ async def test_a_message_is_acknowledged_when_its_block_is_assessed_and_a_repeat
 @pytest.mark.parametrize("value", [None, b"", b"\x00\x00\x00\x00\x0c", b"rubbish"])
 async def test_a_bad_message_is_passed_over(case: Assessing, value: bytes | None) -> None:
     worker = case.worker()
-    await asyncio.wait_for(worker.hear(value), 0.5)
+    await asyncio.wait_for(worker.hear(value), 10)
 
 
 async def test_a_message_of_another_chain_says_nothing(case: Assessing) -> None:
