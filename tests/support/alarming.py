@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from ops.stack import utc_now
-from ops.tls.authority import Authority
+from ops.tls.authority import Authority, CertificateFiles
 from ops.tls.holders import PKI_FOLDER, certificate_folder
 from ops.tls.principal import Principal, Role
 from pipeline.adapters.kafka import IdempotentProducer
@@ -141,7 +141,7 @@ class Alarming(Eventful):
         """A program starts with a certificate of one day."""
         folder = self.deployment.data_dir / PKI_FOLDER
         principal = Principal(Role.VALIDATOR, "validator-1")
-        Authority.load(folder).issue(
+        Authority.load(folder, self.deployment.keys).issue(
             principal,
             certificate_folder(self.deployment.data_dir, principal),
             now=utc_now(),
@@ -169,14 +169,15 @@ class Alarming(Eventful):
             await self.fires("DatabaseAway", "StoreBehind")
         async with self.without("redis"):
             await self.fires("RedisAway")
-        asking = asyncio.create_task(self._ask_for_a_packet())
+        # Kafka itself is told of who asks: before it is stopped.
+        files = self.deployment.stack.credentials(Role.AUDITOR, "asking")
+        asking = asyncio.create_task(self._ask_for_a_packet(files))
         async with self.without("kafka"):
             await self.fires("KafkaAway", "ProgramNotReady", "ApiFailing")
         asking.cancel()
 
-    async def _ask_for_a_packet(self) -> None:
+    async def _ask_for_a_packet(self, files: CertificateFiles) -> None:
         """Ask the API for a site's last packet, for ever: its bytes are in Kafka alone."""
-        files = self.deployment.stack.credentials(Role.AUDITOR, "asking")
         context = client_context(TlsFiles(files.ca, files.certificate, files.key))
         name = self.scene.insider.name
         path = f"/v1/sites/{name.country}/{name.city}/fd62::bad/head?packet=true"
