@@ -12,6 +12,8 @@ from ops.tls.principal import Role
 from pipeline.core.errors import BkdmsError
 
 HOUR_S = 3600.0
+SHOWING = frozenset({Role.BROKER, Role.REDIS, Role.POSTGRES})
+"""Servers that have to be told; programs look at their files themselves."""
 
 
 def show_renewed(servers: LocalServers, role: Role, own: CertificateFiles) -> None:

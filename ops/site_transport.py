@@ -8,17 +8,20 @@ from ops.local_servers import LocalServers
 from ops.lock import holder
 from ops.revocation import enlist, revoke
 from ops.tls.authority import Authority
+from ops.tls.generation import CaKeys
 from ops.tls.holders import PKI_FOLDER, refuse_revoked
 from ops.tls.site_principal import site_principal
 from pipeline.core.names import SiteName
 from pipeline.core.topics import Topics
 
 
-def certify_site(folder: Path, site: SiteName, request: bytes, topics: Topics, now: datetime) -> bytes:
+def certify_site(
+    folder: Path, site: SiteName, request: bytes, topics: Topics, *, now: datetime, keys: CaKeys
+) -> bytes:
     """Return a certificate of ``site`` for the key of a PEM request, with its chain, as PEM.
 
-    ``folder`` is that of the authorities; where their stack runs on this machine, Kafka gives the site its rights
-    first. Elsewhere `bkdms provision servers` does.
+    ``folder`` is that of the authorities, whose keys ``keys`` opens; where their stack runs on this machine, Kafka
+    gives the site its rights first. Elsewhere `bkdms provision servers` does.
 
     Raises:
         ConfigError: the site's certificates were taken back (code ``revoked``), or the request is none (code ``csr``).
@@ -30,7 +33,7 @@ def certify_site(folder: Path, site: SiteName, request: bytes, topics: Topics, n
         admin = LocalServers.of(folder.parent).kafka_admin()
         admin.grant([principal], [topics])
         keep_rights(admin, folder.parent)
-    return Authority.load(folder).sign(principal, request, now=now)
+    return Authority.load(folder, keys).sign(principal, request, now=now)
 
 
 def decertify_site(folder: Path, site: SiteName, reason: str, now: datetime) -> None:

@@ -30,6 +30,7 @@ from ops.redis.live import open_account
 from ops.renewal import Renewal, show_renewed
 from ops.supervisor import Supervisor
 from ops.tls.authority import CertificateFiles
+from ops.tls.generation import PLAIN_CA_KEYS, CaKeys
 from ops.tls.holders import USUAL_LIFETIMES, Holders, Lifetimes
 from ops.tls.principal import Principal, Role
 from pipeline.core.errors import ConfigError
@@ -54,7 +55,7 @@ class EmbeddedStack:
     """Kafka, Redis and the programs that run beside them, on this machine, from one data folder.
 
     ``has_postgres`` runs PostgreSQL, too. ``is_short_lived`` starts Kafka faster and makes it slower afterwards:
-    for demonstrations and tests.
+    for demonstrations and tests. ``ca_keys`` returns where the authorities' keys are kept.
 
     Raises:
         ConfigError: the folder's path holds a character that Kafka's settings can't hold.
@@ -70,6 +71,7 @@ class EmbeddedStack:
         has_postgres: bool = False,
         is_short_lived: bool = False,
         lifetimes: Lifetimes = USUAL_LIFETIMES,
+        ca_keys: Callable[[], CaKeys] = lambda: PLAIN_CA_KEYS,
         now: Callable[[], datetime] = utc_now,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -80,6 +82,7 @@ class EmbeddedStack:
         self._has_postgres = has_postgres
         self._is_short_lived = is_short_lived
         self._lifetimes = lifetimes
+        self._ca_keys = ca_keys
         self._now = now
         self._say = say
         self._lock: FolderLock | None = None
@@ -105,7 +108,7 @@ class EmbeddedStack:
         self._lock = FolderLock(self.data_dir)
         try:
             self._supervisor = Supervisor(self.data_dir)
-            self._holders = Holders(self.data_dir, self._now, self._lifetimes)
+            self._holders = Holders(self.data_dir, self._now, self._lifetimes, self._ca_keys())
             self._start_servers()
             self._renewal = Renewal(self.renew, self._say)
         except BaseException:
@@ -208,12 +211,13 @@ class EmbeddedStack:
         Raises:
             TransientError: a server did not answer; it is told again by the next call.
         """
-        renewed = _started(self._holders).renew()
+        return _started(self._holders).renew(tell=self._tell)
+
+    def _tell(self, renewed: list[Principal]) -> None:
         self._behind.update({broker.BROKER, REDIS_SERVER, POSTGRES_SERVER} & set(renewed))
         for principal in tuple(self._behind):
             show_renewed(LocalServers.of(self.data_dir), principal.role, self._issue(principal))
             self._behind.discard(principal)
-        return renewed
 
     def enrol(self, principals: Iterable[Principal]) -> None:
         """Certificates and rights for many at once."""

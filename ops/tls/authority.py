@@ -1,12 +1,15 @@
 """The certificate authorities of a deployment: a root and under it one for sites, one for the platform's own parts.
 
-Owns keys and certificates of the transport. Keys that sign packets or blocks are another matter.
+Owns keys and certificates of the transport. Keys that sign packets or blocks are another matter. While authorities are
+replaced (``ops.tls.replacing``) there are two generations, and holders trust both: servers show certificates of the one
+in force, which every client knows, and clients those of the next, which every server has been told of.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -14,13 +17,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from ops.files import private_folder, write_private
+from ops.tls.exchange import CA_FOLDER, FORMER, LEAVING, NEXT, settle
+from ops.tls.generation import PLAIN_CA_KEYS, CaKeys, Generation, Issuer, Trusted, write_generation
 from ops.tls.principal import Principal, Role
 from ops.tls.profile import (
     OUTSIDE_ROLES,
     Branch,
     Life,
     SigningAuthority,
-    anchor_certificate,
     branch_certificate,
     branch_of,
     leaf_certificate,
@@ -34,8 +38,6 @@ from pipeline.core.errors import ConfigError
 ROOT_LIFETIME = timedelta(days=3650)
 BRANCH_LIFETIME = timedelta(days=1825)
 LEAF_LIFETIME = timedelta(days=30)
-CA_FOLDER = "ca"
-ROOT = "root"
 # Servers that hear sites, too; every other server hears the platform's own parts alone.
 _HEARS_OUTSIDE = frozenset({Role.BROKER, Role.API})
 
@@ -60,26 +62,32 @@ class CertificateFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class Issuer:
-    """One authority: its certificate under the root, the self-signed twin, and the key where it is kept here."""
-
-    certificate: x509.Certificate
-    anchor: x509.Certificate
-    key: ec.EllipticCurvePrivateKey | None
-
-
-@dataclass(frozen=True, slots=True)
 class Authority:
-    """Root certificate and both authorities, in a private folder; the root's key is not needed and may be elsewhere."""
+    """The authorities in a private folder; the root's key is not needed and may be elsewhere.
+
+    ``following`` is the next generation while both are in use, ``former`` whom the one before trusted until every
+    server shows its new certificate.
+    """
 
     folder: Path
-    root: x509.Certificate
-    issuers: Mapping[Branch, Issuer]
+    current: Generation
+    following: Generation | None = None
+    former: Trusted | None = None
+
+    @property
+    def root(self) -> x509.Certificate:
+        """The root in force."""
+        return self.current.root
+
+    @property
+    def issuers(self) -> Mapping[Branch, Issuer]:
+        """The authorities in force."""
+        return self.current.issuers
 
     @classmethod
     def exists(cls, folder: Path) -> bool:
         """Whether ``folder`` holds authorities, whole or damaged."""
-        return (folder / CA_FOLDER).exists()
+        return (folder / CA_FOLDER).exists() or (folder / LEAVING).exists()
 
     @classmethod
     def create(
@@ -89,6 +97,7 @@ class Authority:
         now: datetime,
         lifetime: timedelta = ROOT_LIFETIME,
         root: SigningAuthority | None = None,
+        keys: CaKeys = PLAIN_CA_KEYS,
     ) -> "Authority":
         """Make a root and both authorities in ``folder``; under a given ``root`` the authorities alone.
 
@@ -99,14 +108,10 @@ class Authority:
         """
         kept = None
         if root is None:
-            key = ec.generate_private_key(ec.SECP256R1())
-            root, kept = SigningAuthority(root_certificate(key, Life(now, lifetime)), key), pem_key(key)
-        made = {}
-        for branch in Branch:
-            own = ec.generate_private_key(ec.SECP256R1())
-            signed = branch_certificate(branch, own.public_key(), root, Life(now, BRANCH_LIFETIME))
-            made[branch] = SigningAuthority(signed, own)
-        return cls.install(folder, root.certificate, made, root_key=kept)
+            root = new_root(Life(now, lifetime))
+            kept = root.key
+        made = {branch: new_branch(branch, root, now) for branch in Branch}
+        return cls.install(folder, root.certificate, made, root_key=kept, keys=keys)
 
     @classmethod
     def install(
@@ -115,7 +120,8 @@ class Authority:
         root: x509.Certificate,
         branches: Mapping[Branch, SigningAuthority],
         *,
-        root_key: bytes | None = None,
+        root_key: ec.EllipticCurvePrivateKey | None = None,
+        keys: CaKeys = PLAIN_CA_KEYS,
     ) -> "Authority":
         """Put authorities that are there into ``folder``: all files, or none.
 
@@ -126,37 +132,52 @@ class Authority:
             raise ConfigError(
                 f"{folder} holds certificate authorities already: use them, or name another folder"
             )
-        draft = private_folder(private_folder(folder) / f".{CA_FOLDER}.new")
-        for branch, own in branches.items():
-            write_private(draft / f"{branch}.pem", pem(own.certificate))
-            write_private(draft / f"{branch}-anchor.pem", pem(anchor_certificate(branch, own)))
-            write_private(draft / f"{branch}.key", pem_key(own.key))
-        if root_key is not None:
-            write_private(draft / f"{ROOT}.key", root_key)
-        write_private(draft / f"{ROOT}.pem", pem(root))
-        _load(draft)
+        draft = private_folder(folder) / f".{CA_FOLDER}.new"
+        rmtree(draft, ignore_errors=True)
+        write_generation(private_folder(draft), root, branches, keys, root_key=root_key)
+        Generation.load(draft, keys)
         draft.rename(folder / CA_FOLDER)
-        return cls.load(folder)
+        return cls.load(folder, keys)
 
     @classmethod
-    def load(cls, folder: Path) -> "Authority":
-        """Read the authorities of ``folder``.
+    def load(cls, folder: Path, keys: CaKeys = PLAIN_CA_KEYS) -> "Authority":
+        """Read the authorities of ``folder``; a replacement that was interrupted is brought on.
 
         Raises:
             ConfigError: files are missing, damaged, or don't belong together (code ``pki``).
         """
-        root, issuers = _load(folder / CA_FOLDER)
-        return cls(folder, root, issuers)
+        settle(folder)
+        place = folder / CA_FOLDER
+        following = Generation.load(place / NEXT, keys) if (place / NEXT).exists() else None
+        former = _trusted(place / FORMER) if (place / FORMER).exists() else None
+        return cls(folder, Generation.load(place, keys), following, former)
 
     def trusted_by(self, principal: Principal) -> bytes:
-        """Return the certificate that a holder trusts, as PEM.
+        """Return the certificates that a holder trusts, as PEM: one, or two while authorities are replaced.
 
         The platform's own parts speak with one another alone. Who is outside pins the root, which outlives the
         authority that certifies the servers.
         """
-        if principal.role in OUTSIDE_ROLES:
-            return pem(self.root)
-        return pem(self.issuers[Branch.PLATFORM].anchor)
+        known = self._trusted_generations()
+        outside = principal.role in OUTSIDE_ROLES
+        return b"".join(dict.fromkeys(one.root if outside else one.parts for one in known))
+
+    def clients_known_to(self, principal: Principal) -> bytes | None:
+        """Return the roots whose clients a server hears, as PEM; None for who hears the platform's parts alone."""
+        if principal.role not in _HEARS_OUTSIDE:
+            return None
+        return b"".join(dict.fromkeys(one.root for one in self._trusted_generations()))
+
+    def issuer_of(self, principal: Principal) -> Issuer:
+        """Return the authority that certifies a principal now."""
+        by = self.following
+        if by is None or principal.role.is_server:
+            by = self.current
+        return by.issuers[branch_of(principal.role)]
+
+    def _trusted_generations(self) -> list[Trusted]:
+        following = [] if self.following is None else [self.following.trusted]
+        return [self.current.trusted, *following, *([] if self.former is None else [self.former])]
 
     def sign(
         self,
@@ -198,8 +219,9 @@ class Authority:
         private_folder(folder)
         files = CertificateFiles.of(folder)
         write_private(files.ca, self.trusted_by(principal))
-        if principal.role in _HEARS_OUTSIDE:
-            write_private(files.clients, pem(self.root))
+        clients = self.clients_known_to(principal)
+        if clients is not None:
+            write_private(files.clients, clients)
         write_private(files.key, pem_key(key))
         write_private(files.certificate, chain)
         return files
@@ -209,13 +231,19 @@ class Authority:
     ) -> bool:
         """Whether files are whole, of these authorities, for these hosts, with more than a third of their life left."""
         try:
-            held = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+            held, *chain = x509.load_pem_x509_certificates(files.certificate.read_bytes())
             key = serialization.load_pem_private_key(files.key.read_bytes(), None)
-            trusted = files.ca.read_bytes()
-            held.verify_directly_issued_by(self.issuers[branch_of(principal.role)].certificate)
+            trusted, clients = files.ca.read_bytes(), self.clients_known_to(principal)
+            issuer = self.issuer_of(principal).certificate
+            held.verify_directly_issued_by(issuer)
+            if clients is not None and files.clients.read_bytes() != clients:
+                return False
         except (OSError, ValueError, TypeError, InvalidSignature):
             return False
-        if key.public_key() != held.public_key() or trusted != self.trusted_by(principal):
+        # One key may be certified by two roots: the certificate counts, not the key alone.
+        if chain != [issuer] or key.public_key() != held.public_key():
+            return False
+        if trusted != self.trusted_by(principal):
             return False
         if principal.role.is_server and not set(server_names(hosts)) <= set(_names(held)):
             return False
@@ -224,16 +252,16 @@ class Authority:
     def _certify(
         self, principal: Principal, key: ec.EllipticCurvePublicKey, life: Life, hosts: Iterable[str]
     ) -> bytes:
-        branch = branch_of(principal.role)
-        issuer = self.issuers[branch]
+        issuer = self.issuer_of(principal)
         if issuer.key is None:
             raise ConfigError(
-                f"the key of the authority for {branch} is not in {self.folder / CA_FOLDER}: do this where it is",
+                f"the key of the authority for {branch_of(principal.role)} is not in {self.folder / CA_FOLDER}: do "
+                "this where it is",
                 code="pki",
             )
         signer = SigningAuthority(issuer.certificate, issuer.key)
         made = leaf_certificate(principal, key, signer, life, hosts)
-        enter(self.folder, IssuedCertificate.of(principal, made))
+        enter(self.folder, IssuedCertificate.of(principal, made, issuer.certificate))
         return pem(made) + pem(issuer.certificate)
 
 
@@ -250,25 +278,22 @@ def _names(certificate: x509.Certificate) -> Iterable[x509.GeneralName]:
         return ()
 
 
-def _load(folder: Path) -> tuple[x509.Certificate, dict[Branch, Issuer]]:
+def new_root(life: Life) -> SigningAuthority:
+    """Make a root with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return SigningAuthority(root_certificate(key, life), key)
+
+
+def new_branch(branch: Branch, root: SigningAuthority, now: datetime) -> SigningAuthority:
+    """Make an authority with its key under a root."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return SigningAuthority(
+        branch_certificate(branch, key.public_key(), root, Life(now, BRANCH_LIFETIME)), key
+    )
+
+
+def _trusted(folder: Path) -> Trusted:
     try:
-        root = x509.load_pem_x509_certificate((folder / f"{ROOT}.pem").read_bytes())
-        return root, {branch: _issuer(folder, branch, root) for branch in Branch}
-    except (OSError, ValueError, TypeError, InvalidSignature) as error:
-        reason = str(error) or "a signature is wrong"
-        raise ConfigError(f"no usable certificate authority in {folder}: {reason}", code="pki") from error
-
-
-def _issuer(folder: Path, branch: Branch, root: x509.Certificate) -> Issuer:
-    certificate = x509.load_pem_x509_certificate((folder / f"{branch}.pem").read_bytes())
-    anchor = x509.load_pem_x509_certificate((folder / f"{branch}-anchor.pem").read_bytes())
-    certificate.verify_directly_issued_by(root)
-    if (anchor.subject, anchor.public_key()) != (certificate.subject, certificate.public_key()):
-        raise ValueError(f"{branch}-anchor.pem is not the twin of {branch}.pem")
-    key_file = folder / f"{branch}.key"
-    if not key_file.exists():
-        return Issuer(certificate, anchor, None)
-    key = serialization.load_pem_private_key(key_file.read_bytes(), None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise ValueError(f"{branch}.key is not the key of {branch}.pem")
-    return Issuer(certificate, anchor, key)
+        return Trusted((folder / "root.pem").read_bytes(), (folder / "platform-anchor.pem").read_bytes())
+    except OSError as error:
+        raise ConfigError(f"no usable certificate authority in {folder}: {error}", code="pki") from error

@@ -1,11 +1,13 @@
 """The certificates that a data folder holds: its authorities', and one for each program by role and name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
+from ops.tls.exchange import CA_FOLDER
+from ops.tls.generation import PLAIN_CA_KEYS, CaKeys
 from ops.tls.principal import Principal, Role
 from ops.tls.profile import Branch, branch_of
 from ops.tls.revoked import REVOKED, read_revoked
@@ -37,15 +39,39 @@ class Holders:
     """
 
     def __init__(
-        self, data_dir: Path, now: Callable[[], datetime], lifetimes: Lifetimes = USUAL_LIFETIMES
+        self,
+        data_dir: Path,
+        now: Callable[[], datetime],
+        lifetimes: Lifetimes = USUAL_LIFETIMES,
+        keys: CaKeys = PLAIN_CA_KEYS,
     ) -> None:
         self._folder = data_dir / PKI_FOLDER
         self._now = now
         self._lifetimes = lifetimes
-        is_there = Authority.exists(self._folder)
-        self._authority = (
-            Authority.load(self._folder) if is_there else Authority.create(self._folder, now=now())
-        )
+        self._keys = keys
+        if not Authority.exists(self._folder):
+            Authority.create(self._folder, now=now(), keys=keys)
+        self._loaded = Authority.load(self._folder, keys)
+        self._stamp = self._seen()
+
+    @property
+    def authority(self) -> Authority:
+        """The authorities as they are now: another program may replace one while this one runs.
+
+        Raises:
+            ConfigError: their files are damaged.
+        """
+        seen = self._seen()
+        if seen != self._stamp:
+            self._loaded, self._stamp = Authority.load(self._folder, self._keys), seen
+        return self._loaded
+
+    def _seen(self) -> tuple[int, int] | None:
+        try:
+            status = (self._folder / CA_FOLDER).stat()
+        except FileNotFoundError:
+            return None  # two generations change places
+        return status.st_ino, status.st_mtime_ns
 
     def issue(self, principal: Principal) -> CertificateFiles:
         """The certificate of ``principal``, made when it is missing or old.
@@ -55,21 +81,36 @@ class Holders:
         """
         refuse_revoked(self._folder, principal)
         files = self.files(principal)
-        if not self._authority.is_fresh(principal, files, now=self._now()):
+        if not self.authority.is_fresh(principal, files, now=self._now()):
             self._make(principal)
         return files
 
     def _make(self, principal: Principal) -> None:
         lifetime = self._lifetimes.of(principal.role)
-        self._authority.issue(principal, self.files(principal).key.parent, now=self._now(), lifetime=lifetime)
+        self.authority.issue(principal, self.files(principal).key.parent, now=self._now(), lifetime=lifetime)
 
-    def renew(self, *, everything: bool = False) -> list[Principal]:
-        """Make anew what is old, or ``everything``; returns whose certificates were."""
-        now = self._now()
+    def renew(
+        self,
+        *,
+        everything: bool = False,
+        tell: Callable[[list[Principal]], None] = lambda _: None,
+    ) -> list[Principal]:
+        """Make anew what is old, or ``everything``; returns whose certificates were.
+
+        ``tell`` hears whose of the servers were before any client's is: a server is to trust before it is asked.
+
+        Raises:
+            TransientError: as ``tell``; what is left is done by the next call.
+        """
+        servers = [one for one in self.all() if one.role.is_server]
+        renewed = self._renew(servers, everything)
+        tell(renewed)
+        return renewed + self._renew([one for one in self.all() if not one.role.is_server], everything)
+
+    def _renew(self, principals: Iterable[Principal], everything: bool) -> list[Principal]:
+        now, authority = self._now(), self.authority
         old = [
-            one
-            for one in self.all()
-            if everything or not self._authority.is_fresh(one, self.files(one), now=now)
+            one for one in principals if everything or not authority.is_fresh(one, self.files(one), now=now)
         ]
         for principal in old:
             self._make(principal)

@@ -18,18 +18,25 @@ REGISTER = "issued.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
-    """A certificate: serial number in hexadecimal, whose it is, and its life in ISO 8601, GMT."""
+    """A certificate: serial number in hexadecimal, whose it is, its life in ISO 8601, GMT, its authority's number.
+
+    Entries of earlier releases don't say which authority it was: ``issuer`` is empty then.
+    """
 
     serial: str
     principal: str
     begins: str
     ends: str
+    issuer: str = ""
 
     @classmethod
-    def of(cls, principal: Principal, certificate: x509.Certificate) -> "IssuedCertificate":
+    def of(
+        cls, principal: Principal, certificate: x509.Certificate, issuer: x509.Certificate
+    ) -> "IssuedCertificate":
         """The entry of a certificate."""
         begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        return cls(serial_text(certificate.serial_number), str(principal), _time(begins), _time(ends))
+        numbers = serial_text(certificate.serial_number), serial_text(issuer.serial_number)
+        return cls(numbers[0], str(principal), _time(begins), _time(ends), numbers[1])
 
 
 def serial_text(number: int) -> str:

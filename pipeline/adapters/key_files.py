@@ -23,7 +23,7 @@ from pipeline.adapters.sealed_file import Sealer, is_sealed
 from pipeline.core.errors import ConfigError
 from pipeline.core.keys import Algorithm, Use
 
-PLAIN_REMEDY: Final = "`bkdms keys seal` seals the plain files that the settings name"
+PLAIN_REMEDY: Final = "`bkdms keys seal` seals the plain files that the settings name (see its --authority)"
 
 
 class KeyFiles:

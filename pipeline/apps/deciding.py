@@ -8,6 +8,7 @@ from pathlib import Path
 from secrets import token_bytes
 
 from ops.site_transport import certify_site
+from ops.tls.generation import PLAIN_CA_KEYS, CaKeys
 from pipeline.apps.desk import OpenDesk
 from pipeline.core.access_book import (
     TOKEN_ID_BYTES,
@@ -30,13 +31,15 @@ from pipeline.services.registration import Reply, enrolled
 class Terms:
     """How requests are decided: by which policy, if no person looks; until when the answer may be taken up (ms).
 
-    ``pki`` is the folder of the transport's authorities; without it answers bring no certificate.
+    ``pki`` is the folder of the transport's authorities, whose keys ``ca_keys`` opens; without it answers bring no
+    certificate.
     """
 
     answer_until_ms: int
     policy: AccessPolicy | None = None
     pki: Path | None = None
     topic_prefix: str = ""
+    ca_keys: CaKeys = PLAIN_CA_KEYS
 
 
 async def give_bundle(
@@ -84,7 +87,7 @@ async def decide(
         now_ms=now_ms,
         policy=terms.policy,
     )
-    certificate = _certificate(request, terms.pki, terms.topic_prefix)
+    certificate = _certificate(request, terms)
     # Saved before anything is issued: a token that was used once must not be good for another request.
     opened.book.save(book)
     return await act(request, Reply(request.digest, now_ms, terms.answer_until_ms, certificate))
@@ -108,9 +111,10 @@ async def reply_again(opened: OpenDesk, site: SiteName, answer_until_ms: int) ->
     return Reply(digest, time.time_ns() // 1_000_000, answer_until_ms)
 
 
-def _certificate(request: AccessRequest, pki: Path | None, prefix: str) -> str:
+def _certificate(request: AccessRequest, terms: Terms) -> str:
     """Return a transport certificate in the site's name for the key that it asks one for, or an empty text."""
-    if pki is None or not request.csr:
+    if terms.pki is None or not request.csr:
         return ""
-    made = certify_site(pki, request.site, request.csr.encode(), Topics(prefix), datetime.now(UTC))
-    return made.decode()
+    asked, topics = request.csr.encode(), Topics(terms.topic_prefix)
+    now, keys = datetime.now(UTC), terms.ca_keys
+    return certify_site(terms.pki, request.site, asked, topics, now=now, keys=keys).decode()

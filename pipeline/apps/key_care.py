@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ops.tls.exchange import CA_FOLDER
+from ops.tls.generation import key_files_in
+from ops.tls.holders import PKI_FOLDER
 from pipeline.adapters.keystore import MAX_KEY_FILE_BYTES, is_plain_key, plain_fields
 from pipeline.adapters.passphrase import Passphrase
 from pipeline.adapters.private_files import read_private, replace_private_and_blank
@@ -47,11 +50,11 @@ def listing(settings: Settings) -> list[KeyRow]:
         ConfigError: a file is open to others.
     """
     rows = []
-    spool_key = settings.site.spool_key.absolute()
-    for path in _files(settings):
+    secrets = _secrets(settings)
+    for path in (*_files(settings), *secrets):
         content = read_private(path, MAX_KEY_FILE_BYTES)
         told = about_sealed(content) if is_sealed(content) else plain_fields(content)
-        use = _SPOOL if path == spool_key else told.get("use", _UNKNOWN)
+        use = secrets.get(path) or told.get("use", _UNKNOWN)
         form = "sealed" if is_sealed(content) else "plain"
         rows.append(KeyRow(form, use, told.get("algorithm", ""), str(path)))
     for key in key_vault(settings).keys():  # noqa: SIM118  no mapping
@@ -59,17 +62,21 @@ def listing(settings: Settings) -> list[KeyRow]:
     return rows
 
 
-def seal_all(settings: Settings) -> SealedAll:
+def seal_all(settings: Settings, authority: Path | None = None) -> SealedAll:
     """Seal every plain key file that the settings name, and take plain platform keys into the vault.
+
+    ``authority`` is a folder of certificate authorities elsewhere than in the data folder.
 
     Raises:
         ConfigError: a file can't be read or written, or is no key file.
     """
     done = []
-    key, spool_key = settings.site.key.absolute(), settings.site.spool_key.absolute()
+    at_site = {settings.site.key.absolute(), settings.site.spool_key.absolute()}
     for path in _files(settings):
-        files = key_files(settings, at_site=path in {key, spool_key})
-        if files.seal_secret(path, _SPOOL) if path == spool_key else files.seal(path):
+        if key_files(settings, at_site=path in at_site).seal(path):
+            done.append(path)
+    for path, use in _secrets(settings, authority).items():
+        if key_files(settings, at_site=path in at_site).seal_secret(path, use):
             done.append(path)
     return SealedAll(tuple(done), key_vault(settings).take_in_plain())
 
@@ -83,7 +90,7 @@ def change_passphrase(settings: Settings, new: Path, only: Sequence[Path] | None
     passphrase = Passphrase(new)
     passphrase.get()
     old, changed = key_files(settings).sealer, 0
-    for path in only or (*_files(settings), *_generation_files(settings)):
+    for path in only or (*_files(settings), *_secrets(settings), *_generation_files(settings)):
         content = read_private(path, _MAX_FILE_BYTES)
         if not is_sealed(content):
             raise ConfigError(f"{path} is not sealed: run `bkdms keys seal` first", code="config.plain_key")
@@ -106,11 +113,22 @@ def _generation_files(settings: Settings) -> Iterator[Path]:
 
 def _files(settings: Settings) -> list[Path]:
     """Return the key files that are there: as the settings name them, and those beside the chain's."""
-    named = [settings.registrar.key, settings.export.key, settings.site.key, settings.site.spool_key]
+    named = [settings.registrar.key, settings.export.key, settings.site.key]
+    named += [settings.access.token_key, settings.access.log_key]
     named += [path for path in (settings.node.key, settings.node.mldsa44_key) if path is not None]
     beside = sorted((settings.data_dir / "chain" / "keys").glob("*.json"))
     found = dict.fromkeys(path.absolute() for path in (*beside, *named) if path.is_file())
-    return [path for path in found if path == settings.site.spool_key.absolute() or _is_key_file(path)]
+    return [path for path in found if _is_key_file(path)]
+
+
+def _secrets(settings: Settings, authority: Path | None = None) -> dict[Path, str]:
+    """Return the raw secrets that are there, with what they are for: the spool's key, keys of transport authorities."""
+    spool_key = settings.site.spool_key.absolute()
+    found = {spool_key: _SPOOL} if spool_key.is_file() else {}
+    for folder in (settings.data_dir / PKI_FOLDER, authority):
+        if folder is not None:
+            found |= key_files_in(folder.absolute() / CA_FOLDER)
+    return found
 
 
 def _is_key_file(path: Path) -> bool:

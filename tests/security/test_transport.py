@@ -131,7 +131,7 @@ async def site_as_a_server(ground: Ground) -> str:
 
 async def greedy_signing_request(ground: Ground) -> str:
     """The request asks for an administrator's name, a server's usages and an authority's powers."""
-    authority = Authority.load(ground.deployment.data_dir / "pki")
+    authority = Authority.load(ground.deployment.data_dir / "pki", ground.deployment.keys)
     made = authority.sign(
         Principal(Role.SITE, "greedy"), greedy_request("admin:1"), now=datetime.now(UTC), lifetime=SITE_DAYS
     )

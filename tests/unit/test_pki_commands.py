@@ -15,6 +15,7 @@ from ops.tls.principal import Principal, Role
 from ops.tls.profile import Branch, Life, SigningAuthority, branch_certificate, root_certificate
 from ops.tls.request import new_request, pem, pem_key
 from pipeline.apps.cli import main
+from pipeline.apps.cli.pki_authority import ca_keys
 from tests.support.clean_env import clean_env
 
 __all__ = ["clean_env"]
@@ -32,6 +33,11 @@ def run(*arguments: str | Path) -> int:
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join(capsys.readouterr().err.split())
+
+
+def opened() -> Authority:
+    """The authorities of the folder ``pki``, whose keys are sealed."""
+    return Authority.load(Path("pki"), ca_keys(Path("pki")))
 
 
 def made_root(curve: ec.EllipticCurve | None = None) -> SigningAuthority:
@@ -63,7 +69,7 @@ class TestCreate:
     ) -> None:
         assert run("create", "--authority", "pki") == 0
         assert "carry pki/ca/root.key off" in said(capsys)
-        assert Authority.load(Path("pki")).root.subject.rfc4514_string() == "CN=bkdms root"
+        assert opened().root.subject.rfc4514_string() == "CN=bkdms root"
         assert run("create", "--authority", "pki") == 2
         assert "holds certificate authorities already" in said(capsys)
 
@@ -73,7 +79,7 @@ class TestCreate:
         root = made_root()
         certificate, key = write("root", root)
         assert run("create", "--authority", "pki", "--root", certificate, "--root-key", key) == 0
-        assert Authority.load(Path("pki")).root == root.certificate
+        assert opened().root == root.certificate
         assert not list(Path("pki").rglob("root.key"))
 
     def test_uses_authorities_that_are_there(self, clean_env: Path) -> None:
@@ -84,7 +90,7 @@ class TestCreate:
             certificate, key = write(branch, one)
             arguments += [f"--{branch}", certificate, f"--{branch}-key", key]
         assert run("create", "--authority", "pki", *arguments) == 0
-        held = Authority.load(Path("pki"))
+        held = opened()
         assert {b: i.certificate for b, i in held.issuers.items()} == {
             b: o.certificate for b, o in own.items()
         }

@@ -22,6 +22,7 @@ from pipeline.apps.cli.pki import demand_room, running_settings
 from pipeline.apps.cli.stack import DataDir
 from pipeline.apps.cli.values import read_file
 from pipeline.apps.client_folder import Attachment
+from pipeline.apps.keys import key_files
 from pipeline.config import Settings, default_data_dir, required
 from pipeline.core.errors import ConfigError
 from pipeline.core.topics import Topics
@@ -141,7 +142,8 @@ def _attach(
     rights = client_bindings(client, topics)
     # Rights before the certificate, and old ones taken away after: a client is never without what it keeps.
     admin.add(rights - held)
-    _write(Authority.load(data_dir / PKI_FOLDER), client, made, folder, read_file(settings.genesis), now)
+    authority = Authority.load(data_dir / PKI_FOLDER, key_files(settings))
+    _write(authority, client, made, folder, read_file(settings.genesis), now)
     admin.remove(held - rights)
     keep_rights(admin, data_dir)
     return made

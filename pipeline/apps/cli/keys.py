@@ -34,17 +34,26 @@ def list_keys(ctx: typer.Context, *, json: JsonFlag = False) -> None:
 
 
 @keys.command()
-def seal(ctx: typer.Context, *, json: JsonFlag = False) -> None:
+def seal(
+    ctx: typer.Context,
+    *,
+    authority: Annotated[
+        Path | None,
+        typer.Option(help="Folder of certificate authorities elsewhere, as of `bkdms provision files`."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
     """Seal plain key files in their places, and take the platform's plain keys into the vault.
 
-    For data folders of earlier releases: every key file that the settings name, those of the chain and of the site
-    included. Sealed ones stay as they are. Stop the platform worker and registrar commands before.
+    For data folders of earlier releases: every key file that the settings name, those of the chain, of the site and
+    of the certificate authorities included. Sealed ones stay as they are. Stop the platform worker and registrar
+    commands before.
 
     Example: bkdms keys seal
     """
     from pipeline.apps.key_care import seal_all  # noqa: PLC0415
 
-    done = seal_all(settings_of(ctx))
+    done = seal_all(settings_of(ctx), authority)
     if json:
         emit_json({"sealed": [str(path) for path in done.files], "vault": done.vault})
         return

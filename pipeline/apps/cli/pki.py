@@ -17,10 +17,11 @@ from ops.tls.authority import Authority, CertificateFiles
 from ops.tls.holders import PKI_FOLDER, certificate_folder, refuse_revoked
 from ops.tls.principal import Principal, Role
 from ops.tls.site_principal import site_principal
-from pipeline.apps.cli import pki_authority
+from pipeline.apps.cli import pki_authority, pki_replace
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.apps.cli.stack import DataDir
 from pipeline.apps.cli.values import parse_site
+from pipeline.apps.keys import key_files
 from pipeline.apps.local.deployment import SETTINGS_NAME
 from pipeline.config import Settings, default_data_dir, load_settings, required
 from pipeline.core.errors import ConfigError
@@ -37,6 +38,7 @@ pki.command()(pki_authority.create)
 pki.command()(pki_authority.sign)
 pki.command()(pki_authority.renew)
 pki.command()(pki_authority.revoke)
+pki.command()(pki_replace.replace)
 pki.command("list")(pki_authority.list_issued)
 
 
@@ -126,7 +128,7 @@ def _issue(data_dir: Path, principal: Principal, output: Path) -> Issued:
     settings = running_settings(data_dir)
     bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
     refuse_revoked(data_dir / PKI_FOLDER, principal)
-    authority = Authority.load(data_dir / PKI_FOLDER)
+    authority = Authority.load(data_dir / PKI_FOLDER, key_files(settings))
     admin = KafkaAdmin(bootstrap, CertificateFiles.of(certificate_folder(data_dir, ADMIN)))
     # Rights first: a certificate is never there without them.
     admin.grant([principal], [settings.topics])

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,9 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ops.files import write_private
-from ops.local_servers import LocalServers
-from ops.lock import holder
-from ops.renewal import show_renewed
+from ops.replacement import spread
 from ops.revocation import enlist
 from ops.revocation import revoke as revoke_everywhere
 from ops.stack import utc_now
@@ -29,8 +27,12 @@ from ops.tls.revoked import REVOKED, Revocation, read_revoked
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.apps.cli.stack import DataDir
 from pipeline.apps.cli.values import read_file
-from pipeline.config import Settings, default_data_dir
+from pipeline.apps.local.deployment import SETTINGS_NAME
+from pipeline.config import Settings, default_data_dir, load_settings
 from pipeline.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.adapters.key_files import KeyFiles
 
 AuthorityFolder = Annotated[
     Path | None,
@@ -71,17 +73,19 @@ def create(
     Example: bkdms pki create --root corporate.pem --root-key corporate.key
     """
     folder, now = _folder(data_dir, authority), utc_now()
+    keys = ca_keys(folder)
     own = {Branch.SITES: (sites, sites_key), Branch.PLATFORM: (platform, platform_key)}
     given = [path for pair in own.values() for path in pair if path is not None]
     if root is None and root_key is None and not given:
-        made = Authority.create(folder, now=now)
+        made = Authority.create(folder, now=now, keys=keys)
         say(
             f"carry {made.folder / 'ca' / 'root.key'} off to a safe place: it is needed for new authorities alone"
         )
     elif root is not None and root_key is not None and not given:
-        made = Authority.create(folder, now=now, root=read_authority(root, root_key, now, below=1))
+        given_root = read_authority(root, root_key, now, below=1)
+        made = Authority.create(folder, now=now, root=given_root, keys=keys)
     elif root is not None and root_key is None and len(given) == 2 * len(own):
-        made = _install(folder, root, own, now)
+        made = _install(folder, root, own, now, keys)
     else:
         raise ConfigError(
             "give --root with --root-key, or --root with both authorities and their keys, or none"
@@ -90,7 +94,11 @@ def create(
 
 
 def _install(
-    folder: Path, root: Path, own: dict[Branch, tuple[Path | None, Path | None]], now: datetime
+    folder: Path,
+    root: Path,
+    own: dict[Branch, tuple[Path | None, Path | None]],
+    now: datetime,
+    keys: "KeyFiles",
 ) -> Authority:
     top = read_certificate(root, now, below=1)
     found = {}
@@ -101,7 +109,7 @@ def _install(
         demand_issued_by(top, found[branch], branch)
         if not is_limited(found[branch].certificate):
             say(f"{certificate} has no name constraints: who gets hold of its key can name anybody")
-    return Authority.install(folder, top, found)
+    return Authority.install(folder, top, found, keys=keys)
 
 
 def sign(
@@ -123,9 +131,9 @@ def sign(
     """
     holder_of, folder = _principal(principal), _folder(data_dir, authority)
     refuse_revoked(folder, holder_of)
-    usual = _lifetimes().of(holder_of.role)
+    usual = lifetimes().of(holder_of.role)
     lifetime = usual if days is None else timedelta(days=days)
-    signer = Authority.load(folder)
+    signer = Authority.load(folder, ca_keys(folder))
     asked = read_file(request)[: MAX_REQUEST_BYTES + 1]
     chain = signer.sign(holder_of, asked, now=utc_now(), lifetime=lifetime, hosts=host or ())
     try:
@@ -153,12 +161,8 @@ def renew(
         raise ConfigError(
             f"{place} holds no certificate authorities: `bkdms up` or `bkdms pki create` makes them"
         )
-    holders = Holders(place, utc_now, _lifetimes())
-    renewed = holders.renew(everything=everything)
-    if holder(place) is not None:
-        servers = LocalServers.of(place)
-        for principal in renewed:
-            show_renewed(servers, principal.role, holders.files(principal))
+    holders = Holders(place, utc_now, lifetimes(), ca_keys(place / PKI_FOLDER))
+    renewed = spread(place, holders, everything=everything)
     names = sorted(map(str, renewed))
     say(f"renewed: {', '.join(names) or 'nothing was old'}")
     if json:
@@ -232,8 +236,23 @@ def _printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _lifetimes() -> Lifetimes:
+def lifetimes() -> Lifetimes:
+    """Return how long certificates last by the settings."""
     return Settings(**{}).pki.lifetimes()
+
+
+def ca_keys(folder: Path) -> "KeyFiles":
+    """Return what opens the keys of the authorities in ``folder``: as the settings beside a data folder's say.
+
+    Raises:
+        ConfigError: the settings are wrong.
+    """
+    from pipeline.apps.keys import key_files  # noqa: PLC0415  its settings are few commands' matter
+
+    beside = folder.parent / SETTINGS_NAME
+    return key_files(
+        load_settings(beside) if folder.name == PKI_FOLDER and beside.exists() else Settings(**{})
+    )
 
 
 def _folder(data_dir: Path | None, authority: Path | None) -> Path:

@@ -185,6 +185,7 @@ class _Choice:
 
 def _decide(ctx: typer.Context, file: Path, answer: Path | None, choice: _Choice, act: "_Act") -> None:
     from pipeline.apps.deciding import Terms, decide  # noqa: PLC0415
+    from pipeline.apps.keys import key_files  # noqa: PLC0415
     from pipeline.services.access import read_request, write_answer  # noqa: PLC0415
     from pipeline.services.access_policy import read_policy  # noqa: PLC0415
 
@@ -192,7 +193,7 @@ def _decide(ctx: typer.Context, file: Path, answer: Path | None, choice: _Choice
     policy = None if choice.policy is None else read_policy(_toml(choice.policy))
     settings = settings_of(ctx)
     pki = pki_folder(settings, choice.pki)
-    terms = Terms(in_days(choice.answer_days), policy, pki, settings.topic_prefix)
+    terms = Terms(in_days(choice.answer_days), policy, pki, settings.topic_prefix, key_files(settings))
 
     async def work(opened: "OpenDesk") -> "AccessAnswer":
         wanted = read_request(raw, opened.genesis)
@@ -214,9 +215,12 @@ def _toml(path: Path) -> dict[str, Any]:
 def _platform(settings: "Settings", kafka: str | None, api: str | None, pki: Path | None) -> "Platform":
     from ops.tls.authority import Authority  # noqa: PLC0415
     from ops.tls.principal import Principal, Role  # noqa: PLC0415
+    from pipeline.apps.keys import key_files  # noqa: PLC0415
     from pipeline.services.access_bundle import Platform  # noqa: PLC0415
 
-    ca = "" if pki is None else Authority.load(pki).trusted_by(Principal(Role.SITE, "any")).decode()
+    ca = ""
+    if pki is not None:
+        ca = Authority.load(pki, key_files(settings)).trusted_by(Principal(Role.SITE, "any")).decode()
     return Platform(
         kafka or settings.kafka.bootstrap or "", api or settings.api.url or "", settings.topic_prefix, ca
     )

@@ -89,6 +89,7 @@ class LocalDeployment:
             has_postgres=self.has_postgres,
             is_short_lived=is_short_lived,
             lifetimes=Settings(**defaults).pki.lifetimes(),
+            ca_keys=lambda: self.keys,
             say=say,
         )
         self.data_dir = self.stack.data_dir

@@ -14,6 +14,7 @@ from ops.postgres import texts
 from ops.prometheus.configuration import RULES_FILE, Target, configuration
 from ops.redis import server as redis
 from ops.tls.authority import Authority, CertificateFiles
+from ops.tls.generation import PLAIN_CA_KEYS, CaKeys
 from ops.tls.principal import Principal, Role
 from ops.tls.revoked import REVOKED
 from pipeline.adapters.key_files import KeyFiles
@@ -65,14 +66,14 @@ def write_files(
 ) -> Folders:
     """Bring every folder of ``plan`` below ``root`` up to date; with ``state`` make the data folders, too.
 
-    The chain's keys stay sealed by ``keys`` in the authority's folder, in clear without it; a program's folder is
-    its mounted secrets and holds its own keys in clear.
+    The authorities' and the chain's keys stay sealed by ``keys`` in the authority's folder, in clear without it; a
+    program's folder is its mounted secrets and holds its own keys in clear.
 
     Raises:
         ConfigError: an authority or chain in ``root`` is damaged, or the plan makes no valid chain.
     """
     private_folder(root)
-    folders = Folders(root, _authority(root / AUTHORITY, now), now)
+    folders = Folders(root, _authority(root / AUTHORITY, now, PLAIN_CA_KEYS if keys is None else keys), now)
     chain = ChainFiles(root / AUTHORITY / "chain")
     if not chain.genesis_file.exists():
         create_chain(chain.folder, plan.chain.plan(), save=save_key if keys is None else keys.save)
@@ -89,8 +90,10 @@ def write_files(
     return folders
 
 
-def _authority(folder: Path, now: datetime) -> Authority:
-    return Authority.load(folder) if Authority.exists(folder) else Authority.create(folder, now=now)
+def _authority(folder: Path, now: datetime, keys: CaKeys) -> Authority:
+    if Authority.exists(folder):
+        return Authority.load(folder, keys)
+    return Authority.create(folder, now=now, keys=keys)
 
 
 def _hosts(*addresses: Address | None) -> tuple[str, ...]:
