@@ -40,17 +40,19 @@ def new_signing_key(
     return key
 
 
-def new_sealing_key(algorithm: Algorithm, random_bytes: RandomBytes = token_bytes) -> SealingKey:
-    """Return a fresh sealing key of the platform: 32 secret bytes, or ML-KEM seed (64) then X25519 (32).
+def new_sealing_key(
+    algorithm: Algorithm, random_bytes: RandomBytes = token_bytes, *, use: Use = Use.PLATFORM
+) -> SealingKey:
+    """Return a fresh sealing key, by default the platform's: 32 secret bytes, or ML-KEM seed (64) then X25519 (32).
 
     Raises:
         ValueError: the algorithm does not seal.
     """
     if algorithm not in PRIVATE_BYTES:
         raise ValueError(f"{algorithm.name} is no sealing algorithm")
-    key = SealingKey(algorithm, random_bytes(PRIVATE_BYTES[algorithm]))
+    key = SealingKey(algorithm, random_bytes(PRIVATE_BYTES[algorithm]), use)
     while not _is_usable(key):
-        key = SealingKey(algorithm, random_bytes(PRIVATE_BYTES[algorithm]))
+        key = SealingKey(algorithm, random_bytes(PRIVATE_BYTES[algorithm]), use)
     return key
 
 

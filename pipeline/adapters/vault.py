@@ -1,4 +1,4 @@
-"""The platform's sealing keys at rest: a file each, wrapped under the key of the vault's generation.
+"""Sealing keys at rest, the platform's or a site's own: a file each, wrapped under the key of the vault's generation.
 
 Destroying a key begins a new generation: all others are wrapped anew, the old generation's key is overwritten. So
 every older copy of the folder, a backup too, is unreadable from then on, and nothing that was destroyed comes back.
@@ -58,7 +58,7 @@ class VaultKey:
 class KeyVault:
     """The vault in ``folder``; its generation file is in ``generations``, outside.
 
-    With ``plain`` keys in plain files are read, too; it hears of each.
+    It holds keys of one ``use``. With ``plain`` the platform's keys in plain files are read, too; it hears of each.
     """
 
     def __init__(
@@ -69,8 +69,10 @@ class KeyVault:
         *,
         plain: Callable[[Path], None] | None = None,
         random_bytes: Callable[[int], bytes] = token_bytes,
+        use: Use = Use.PLATFORM,
     ) -> None:
         self.folder = folder
+        self._use = use
         self._places = generations
         self._sealer = sealer
         self._plain = plain
@@ -255,7 +257,7 @@ class KeyVault:
             plain = AESGCM(generation_key).decrypt(bytes.fromhex(head["nonce"]), sealed, _bound(head))
         except (InvalidTag, ValueError):
             raise refused_key(path, "was changed, or is of another vault") from None
-        key = as_sealing_key(parse_key(plain, path, Use.PLATFORM), path)
+        key = as_sealing_key(parse_key(plain, path, self._use), path)
         if key.public.fingerprint != fingerprint:
             raise refused_key(path, "holds another key than its name says")
         return key

@@ -8,11 +8,13 @@ from typing import Final
 
 from pipeline.adapters.key_files import KeyFiles
 from pipeline.adapters.passphrase import Ask, Passphrase
+from pipeline.adapters.reading_keys import ReadingKeys
 from pipeline.adapters.sealed_file import Cost, Sealer
 from pipeline.adapters.vault import KeyVault
 from pipeline.apps.cli.context import say
 from pipeline.config import KeysSettings, Settings
 from pipeline.core.errors import ConfigError
+from pipeline.core.keys import Use
 
 # 32 MiB, since a site's agent has 100 MB in all; a guess costs as much work as elsewhere.
 _SITE_LOG2_N: Final = 15
@@ -42,6 +44,18 @@ def key_vault(settings: Settings) -> KeyVault:
     return KeyVault(settings.platform.keys_dir, keys.generations_dir, _sealer(keys), plain=plain)
 
 
+def reading_keys(settings: Settings) -> ReadingKeys:
+    """Return a site's own keys to read its packets with.
+
+    Raises:
+        ConfigError: passphrase or generations would lie in the data folder or beside the keys (``config.keys``).
+    """
+    keys, folder = settings.keys, settings.site.reading_keys
+    _refuse_inside(settings)
+    vault = KeyVault(folder, keys.generations_dir, _sealer(keys, at_site=True), use=Use.READER)
+    return ReadingKeys(vault)
+
+
 def backup_sealer(settings: Settings, passphrase_file: Path | None) -> Sealer:
     """Return what seals and opens backups: under a passphrase of theirs, or under that of the keys."""
     return _sealer_of(passphrase_file or settings.keys.passphrase_file, settings.keys.scrypt_log2_n)
@@ -65,7 +79,7 @@ def _sealer(keys: KeysSettings, at_site: bool = False) -> Sealer:
 
 def _refuse_inside(settings: Settings) -> None:
     """A copy of the data folder must not carry what opens its keys."""
-    folders = (settings.data_dir, settings.platform.keys_dir)
+    folders = (settings.data_dir, settings.platform.keys_dir, settings.site.reading_keys)
     places = {
         "keys.passphrase_file": settings.keys.passphrase_file,
         "keys.generations_dir": settings.keys.generations_dir,

@@ -16,7 +16,7 @@ from pipeline.adapters.spool import SqliteSpool, load_spool_key, read_standing
 from pipeline.adapters.tls import client_context
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.enrolment import access_in_force
-from pipeline.apps.keys import key_files
+from pipeline.apps.keys import key_files, reading_keys
 from pipeline.config import Settings, required
 from pipeline.config.sections import SiteSettings
 from pipeline.core.agreement import Entitlement, strongest
@@ -26,7 +26,8 @@ from pipeline.core.delivery import Patience
 from pipeline.core.entitlement import entitlement_after
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
-from pipeline.core.keys import Use
+from pipeline.core.keys import Algorithm, PublicKey, Use
+from pipeline.core.sealing import SEALING_ALGORITHM, SIGNING_ALGORITHM, Suite
 from pipeline.core.signing import Signer
 from pipeline.services.access import AccessAnswer
 from pipeline.services.site_agent import (
@@ -130,6 +131,26 @@ def next_key_file(key: Path) -> Path:
     return key.with_suffix(".next.json")
 
 
+def own_readers(settings: Settings, signer: Signer) -> dict[Algorithm, PublicKey]:
+    """Return the site's keys that packets are sealed to beside the platform's, made where there are none yet.
+
+    One for every suite that goes with the site's signing key, since the suite may change while the agent runs; none
+    where the site does not want to read its packets.
+
+    Raises:
+        ConfigError: they can't be made or opened.
+    """
+    if not settings.site.read_own:
+        return {}
+    keys = reading_keys(settings)
+    return {key.algorithm: key for key in keys.in_force_or_new(reading_algorithms(signer.public.algorithm))}
+
+
+def reading_algorithms(signing: Algorithm) -> tuple[Algorithm, ...]:
+    """Return the algorithms of the keys that packets are sealed to whose signing key is of this algorithm."""
+    return tuple(SEALING_ALGORITHM[suite] for suite in Suite if SIGNING_ALGORITHM[suite] is signing)
+
+
 def _next_signer(site: SiteSettings, keys: KeyFiles) -> tuple[Signer, ...]:
     """Return the key that the site asked to go on with, if any; it signs once the ledger has it."""
     file = next_key_file(site.key)
@@ -150,6 +171,7 @@ async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
     signer = keys.signer(site.key, Use.SITE)
     answer = access_in_force(site, genesis)
     terms = site_terms(site, genesis, answer, signer)
+    readers = own_readers(settings, signer)
     mapping = granted_mapping(site, site_entitlement(site, genesis, answer).indicators)
     source = CsvSource(required(site.source, "site.source"), mapping)
     source.check()
@@ -171,6 +193,7 @@ async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
             answered(answer),
             (signer, *_next_signer(site, keys)),
             spool,
+            own_readers=readers,
             yields=frozenset(rule.indicator for rule in mapping.values),
         ),
         source=source,

@@ -207,6 +207,11 @@ class SiteSettings(Section):
     access: FilePath = Field(description="file with the registrar's answer to the access request")
     spool: FilePath = Field(description="file of the spool of records that are not yet committed")
     spool_key: FilePath = Field(description="file of the spool's key, in another folder than the spool")
+    read_own: bool = Field(
+        False,
+        description="true to seal packets to a key of this site, too, so that `bkdms site open` can read them later",
+    )
+    reading_keys: FilePath = Field(description="folder of the site's own keys to read its packets with")
     spool_limit_mb: int = Field(1024, ge=16, description="megabytes of spool at which collecting pauses")
     packet_records: int = Field(500, ge=1, le=4096, description="records at which a packet is full")
     linger_ms: int = Field(5_000, ge=0, description="milliseconds that a record waits for its packet to fill")

@@ -121,6 +121,7 @@ class Settings(BaseSettings):
                 "access": data_dir / "site" / "access.json",
                 "spool": data_dir / "site" / "spool.sqlite",
                 "spool_key": data_dir / "site" / "keys" / "spool.key",
+                "reading_keys": data_dir / "site" / "reading",
             },
         }
         placed = {"genesis": data_dir / "chain" / "genesis.json", **values}

@@ -57,6 +57,7 @@ class Use(IntEnum):
     ROOT = 5
     LOG = 6
     ACCESS_LOG = 7
+    READER = 8
     TOKEN = 9
 
 

@@ -59,7 +59,7 @@ class TileProver:
         self._genesis = genesis
         self._note = note
         self._witnessed = witnessed
-        self._tiles = tiles
+        self.tiles = tiles
         self._headers = HeaderSearch(tiles)
         self._rights = RightsSearch(tiles)
         self._right = lru_cache(maxsize=_CACHED_RIGHTS)(self._proven)
@@ -67,7 +67,12 @@ class TileProver:
     @property
     def tree_size(self) -> int:
         """Leaves under the checkpoint that proofs are made against."""
-        return self._tiles.size
+        return self.tiles.size
+
+    @property
+    def root(self) -> bytes:
+        """Root of the tree under that checkpoint, 32 bytes."""
+        return self._witnessed.checkpoint.root
 
     def prove(
         self, code: TracingCode, disclose: Disclose | None = None
@@ -118,7 +123,7 @@ class TileProver:
         )
 
     def _proven(self, index: int) -> Proven:
-        leaf = parse_leaf(self._tiles.entry(index))
+        leaf = parse_leaf(self.tiles.entry(index))
         if leaf is None:
             raise UnreadableError(bundle_path(index), f"leaf {index} is no entry of a chain")
         kind, offset, time_ms, payload = leaf
@@ -129,7 +134,7 @@ class TileProver:
         return self._witnessed
 
     def _path(self, index: int) -> tuple[bytes, ...]:
-        return tuple(inclusion_path(index, self._tiles.size, self._tiles.node))
+        return tuple(inclusion_path(index, self.tiles.size, self.tiles.node))
 
 
 def open_prover(genesis: Genesis, policy: TlogPolicy, read: Read) -> TileProver | LogProblem:

@@ -56,6 +56,11 @@ def export_chain(folder: Path, world: World | None = None) -> ExportedChain:
     chain.packets(*(second.packet([1, 2, 3]) for _ in range(450)), first.packet([5, 6, 7, 8, 9]))
     grant = chain.world.backfill(first, OLD_MS - 1, OLD_MS + 1)
     chain.block(control_value(grant), packet_value(first.packet([3], time_ms=OLD_MS)))
+    return exported(chain, first, second, folder)
+
+
+def exported(chain: Chain, first: TestSite, second: TestSite, folder: Path) -> ExportedChain:
+    """Export a chain of two sites into a folder."""
     topic = MemoryTopic()
     topic.publish(chain.certified)
     worker = exporter(folder, chain.world, topic)

@@ -39,6 +39,7 @@ def site_settings(folder: Path, site: TestSite) -> SiteSettings:
             "access": folder / "access.json",
             "spool": folder / "spool.sqlite",
             "spool_key": folder / "keys" / "spool.key",
+            "reading_keys": folder / "reading",
         }
     )
 

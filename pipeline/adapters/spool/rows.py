@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,7 @@ def read_standing(path: Path) -> list[tuple[int, bytes]]:
     """Return the registrar's records about the site from a spool that an agent may be using; none without a spool."""
     if not path.exists():
         return []
-    address = f"{path.resolve().as_uri()}?mode=ro"
-    with spool_errors(path), contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+    with _reading(path) as database:
         made = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'standing'").fetchone()
         return database.execute(STANDING).fetchall() if made else []
 
@@ -58,8 +58,27 @@ def read_receipt(path: Path) -> StoredReceipt | None:
     Raises:
         ConfigError: there is no spool.
     """
+    with _reading(path) as database:
+        return stored_receipt(database)
+
+
+def read_delivery(path: Path) -> tuple[StoredReceipt | None, list[StoredPacket]]:
+    """Return the last verified head and the packets after it, in order, from a spool that an agent may be using.
+
+    Raises:
+        ConfigError: there is no spool.
+    """
+    with _reading(path) as database:
+        database.execute("BEGIN")  # both as they were at one moment
+        receipt = stored_receipt(database)
+        rows = database.execute(f"SELECT {MADE}, raw FROM packets ORDER BY sequence")  # noqa: S608
+        return receipt, [StoredPacket(made_of(row[:-1]), row[-1]) for row in rows]
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     if not path.exists():
         raise ConfigError(f"there is no spool at {path}; 'bkdms site run' makes it")
     address = f"{path.resolve().as_uri()}?mode=ro"
     with spool_errors(path), contextlib.closing(sqlite3.connect(address, uri=True)) as database:
-        return stored_receipt(database)
+        yield database

@@ -67,7 +67,7 @@ def tell_proof(proof: Proof, *, json: bool) -> None:
         for value in record["values"]:
             point = f" {value['data_point']}" if value["data_point"] else ""
             print(
-                f"{'value':<15} {_gmt(record['time'])}  {value['indicator']}{point} = {value['exact']}"
+                f"{'value':<15} {gmt(record['time'])}  {value['indicator']}{point} = {value['exact']}"
                 f" {value['unit']}  (record {record['index']}, quality {value['quality'] or 'not stated'})"
             )
     for text in facts["attested_by_cosigners"]:
@@ -76,12 +76,12 @@ def tell_proof(proof: Proof, *, json: bool) -> None:
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     place = f"{facts['country']}/{facts['city']}/{facts['site_id']}"
-    cosigners = ", ".join(f"{item['name']} ({_gmt(1000 * item['time'])})" for item in facts["cosigners"])
+    cosigners = ", ".join(f"{item['name']} ({gmt(1000 * item['time'])})" for item in facts["cosigners"])
     return [
         ("good", facts["tracing_code"]),
         ("site", f"{place}, module {facts['module_id']}, packet {facts['sequence']}"),
-        ("collected", f"{_gmt(facts['collected_from'])} to {_gmt(facts['collected_to'])}"),
-        ("admitted", _gmt(facts["admitted"])),
+        ("collected", f"{gmt(facts['collected_from'])} to {gmt(facts['collected_to'])}"),
+        ("admitted", gmt(facts["admitted"])),
         ("records", str(facts["records"])),
         ("block", f"height {facts['height']}, entry {facts['entry']}, hash {facts['block_hash']}"),
         ("chain", f"{facts['chain_id']} {facts['chain']}"),
@@ -99,7 +99,8 @@ def _read(path: Path, limit: int) -> bytes:
         raise ConfigError(f"{path}: {error.strerror}") from None
 
 
-def _gmt(time_ms: int) -> str:
+def gmt(time_ms: int) -> str:
+    """Return a time in GMT milliseconds as people read it; one that no calendar has, in milliseconds."""
     try:
         moment = datetime.fromtimestamp(time_ms / 1000, UTC)
     except (OverflowError, ValueError, OSError):

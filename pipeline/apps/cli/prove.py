@@ -22,9 +22,10 @@ from pipeline.config.transport import demand_tls
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.disclosure import Disclosed, disclose
 from pipeline.core.errors import ConfigError
+from pipeline.core.genesis import Genesis
 from pipeline.core.packet import Opened, OpenProblem, Packet, open_packet
 from pipeline.core.policy_file import policy_text
-from pipeline.core.tlog_policy import PolicyFileProblem, parse_policy
+from pipeline.core.tlog_policy import TlogPolicy, parse_policy
 from pipeline.core.tlog_proof import SUFFIX
 from pipeline.services.tile_prover import LogProblem, MadeProof, open_prover
 from pipeline.services.tile_reader import Read
@@ -81,10 +82,10 @@ def prove(
     place = find_code(code, chain.chain)
     if place is TraceProblem.MISTYPED:
         raise ConfigError(place.advice)
-    trusted = parse_policy(policy_text(chain).encode()) if policy is None else read_policy(policy)
-    if isinstance(place, TraceProblem) or isinstance(trusted, PolicyFileProblem):
-        _refuse(code, place.advice if isinstance(place, TraceProblem) else str(trusted))
-    with _log(settings, tiles) as unseen, _counted(unseen) as read:
+    trusted = trusted_by(chain, policy)
+    if isinstance(place, TraceProblem):
+        _refuse(code, place.advice)
+    with exported_log(settings, tiles) as unseen, counted_reads(unseen) as read:
         prover = open_prover(chain, trusted, read)
         if isinstance(prover, LogProblem):
             _refuse(code, str(prover))
@@ -97,14 +98,31 @@ def prove(
     say(f"{target}: {len(made.data)} bytes, verified against the tree of {prover.tree_size} leaves")
 
 
+def trusted_by(chain: Genesis, policy: Path | None) -> TlogPolicy:
+    """Return the policy by which an exported log is trusted: of a file, else of the genesis file.
+
+    Raises:
+        ConfigError: it is no policy.
+    """
+    if policy is not None:
+        return read_policy(policy)
+    found = parse_policy(policy_text(chain).encode())
+    assert isinstance(found, TlogPolicy)  # noqa: S101  written by us
+    return found
+
+
 def _refuse(code: str, why: str) -> NoReturn:
     say(f"{code}: {why}")
     raise typer.Exit(FOUND_WRONG)
 
 
 @contextmanager
-def _log(settings: Settings, tiles: str | None) -> Iterator[Read]:
-    """Give what reads the exported log that is named, or that of the settings."""
+def exported_log(settings: Settings, tiles: str | None) -> Iterator[Read]:
+    """Give what reads the exported log that is named, or that of the settings.
+
+    Raises:
+        ConfigError: none is named, or it is elsewhere and without TLS.
+    """
     api = settings.api
     source = tiles or (str(settings.export.folder) if settings.export.folder is not None else None)
     if source is None and api.url is not None:
@@ -126,7 +144,7 @@ def _log(settings: Settings, tiles: str | None) -> Iterator[Read]:
 
 
 @contextmanager
-def _counted(read: Read) -> Iterator[Read]:
+def counted_reads(read: Read) -> Iterator[Read]:
     """Show how many files of the log have been read, where standard error is a terminal."""
     console, column = Console(stderr=True), TextColumn("{task.completed} files of the log read")
     with Progress(column, console=console, transient=True, disable=not console.is_terminal) as bar:

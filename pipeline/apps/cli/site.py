@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.apps.cli.context import emit_json, say, settings_of
-from pipeline.apps.cli.site_run import resync, run, verify
+from pipeline.apps.cli.site_own import open_packets, reading_keys_command
+from pipeline.apps.cli.site_run import resync, run
+from pipeline.apps.cli.site_verify import verify
 from pipeline.apps.cli.values import parse_equipment, parse_suite, read_file, write_file
 from pipeline.core.errors import ConfigError
 
@@ -137,6 +139,8 @@ def accept(
 
 for command in (run, resync, verify):
     site.command()(command)
+site.command("open")(open_packets)
+site.command("reading-keys")(reading_keys_command)
 
 
 def _mapped_indicators(settings: "SiteSettings") -> list[str]:

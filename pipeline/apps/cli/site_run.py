@@ -1,25 +1,19 @@
-"""``bkdms site run``, ``resync`` and ``verify``: collecting and sending at a sampling site."""
+"""``bkdms site run`` and ``resync``: collecting and sending at a sampling site."""
 
 import asyncio
 import contextlib
 import logging
 import signal
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipeline.apps.cli.context import emit_json, say, settings_of
-from pipeline.apps.cli.values import write_file
-from pipeline.core.errors import ConfigError, IntegrityError
+from pipeline.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipeline.config import Settings
-    from pipeline.core.delivery import StoredReceipt
-    from pipeline.core.receipt import Receipt
     from pipeline.services.site_agent import SiteAgent, SiteStatus
 
 EXIT_INTERRUPTED = 130
@@ -95,45 +89,6 @@ def resync(
     say(_line(status))
     if json:
         emit_json(_status_json(status))
-
-
-def verify(
-    ctx: typer.Context,
-    *,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write packet, proof and certificate there as JSON.")
-    ] = None,
-    json: JsonFlag = False,
-) -> None:
-    """Check offline that the last receipt in the spool proves the commit of this site's packets.
-
-    It covers every packet before it too, because each names the one before. Needs the genesis file alone, neither
-    Kafka nor API nor keys; works beside a running agent.
-    """
-    from pipeline.adapters.spool import read_receipt  # noqa: PLC0415
-    from pipeline.apps.authority import load_genesis  # noqa: PLC0415
-    from pipeline.services.site_agent import check_receipt  # noqa: PLC0415
-
-    settings = settings_of(ctx)
-    stored = read_receipt(settings.site.spool)
-    if stored is None:
-        say("no receipt yet: nothing of this site is verified as committed")
-        if json:
-            emit_json({"receipt": None})
-        return
-    proven = check_receipt(load_genesis(settings.genesis), settings.site.name(), stored)
-    if isinstance(proven, str):
-        raise IntegrityError(f"the receipt in {settings.site.spool} proves nothing: {proven}", code="receipt")
-    if output is not None:
-        write_file(output, _portable(stored))
-    if json:
-        emit_json(_receipt_json(proven))
-        return
-    moment = datetime.fromtimestamp(proven.certified_at, UTC).isoformat()
-    print(
-        f"good: packet {proven.sequence} of {proven.site} and all before it are committed, "
-        f"{proven.tracing_code}, certified {moment} by {', '.join(proven.signers)}"
-    )
 
 
 def _prepared(ctx: typer.Context, log_level: str) -> "Settings":
@@ -216,32 +171,3 @@ def _status_json(status: "SiteStatus") -> dict[str, Any]:
         "packets_out": depth.packets,
         "spool_bytes": depth.used_bytes,
     }
-
-
-def _receipt_json(receipt: "Receipt") -> dict[str, Any]:
-    return {
-        "receipt": {
-            "site": str(receipt.site),
-            "sequence": receipt.sequence,
-            "packet_id": receipt.packet_id.hex(),
-            "tracing_code": str(receipt.tracing_code),
-            "height": receipt.tracing_code.height,
-            "tree_size": receipt.tree_size,
-            "root": receipt.root.hex(),
-            "certified_at": receipt.certified_at,
-            "signers": list(receipt.signers),
-        }
-    }
-
-
-def _portable(stored: "StoredReceipt") -> bytes:
-    """Return the head document with the packet that it proves, for somebody who has the genesis file."""
-    from json import dumps  # noqa: PLC0415
-
-    from pipeline.core.site_head import ReceiptProblem, parse_site_head  # noqa: PLC0415
-
-    document = parse_site_head(stored.document)
-    if isinstance(document, ReceiptProblem):
-        raise IntegrityError(document.detail, code="receipt")
-    whole = replace(document, head=replace(document.head, payload=stored.packet))
-    return (dumps(whole.as_json(), indent=1) + "\n").encode()

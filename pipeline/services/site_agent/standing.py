@@ -4,7 +4,7 @@ Starts from the registrar's answer, follows what verified heads bring, and is ke
 starts while the API is away goes on with what it knew. Believes records of the registrar alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.core.agreement import Agreed, Entitlement, Hold, agree
@@ -14,9 +14,11 @@ from pipeline.core.control import Control, SiteBody
 from pipeline.core.entitlement import Placed, entitlement_after, needed
 from pipeline.core.errors import IntegrityError
 from pipeline.core.genesis import Genesis
+from pipeline.core.keys import Algorithm, PublicKey
 from pipeline.core.names import MAX_LONG, SiteName
 from pipeline.core.proven import issued_control, root_control
 from pipeline.core.receipt import Receipt
+from pipeline.core.sealing import SEALING_ALGORITHM
 from pipeline.core.signing import Signer
 from pipeline.services.site_agent.needs import Spool
 
@@ -34,7 +36,8 @@ class SiteStanding:
     """The standing of one site. ``learn`` and ``load`` are called by one thread at a time; ``agree`` by any.
 
     ``terms`` and ``entitlement`` are those of the answer; ``signers`` the site's own keys, the answer's first;
-    ``yields`` the indicators that its source gives.
+    ``own_readers`` the site's keys to read its packets with, by algorithm; ``yields`` the indicators that its source
+    gives.
     """
 
     def __init__(
@@ -45,11 +48,13 @@ class SiteStanding:
         signers: tuple[Signer, ...],
         spool: Spool,
         *,
+        own_readers: Mapping[Algorithm, PublicKey] | None = None,
         yields: frozenset[str] = frozenset(),
     ) -> None:
         self._genesis, self._terms, self._spool = genesis, terms, spool
         self._start, self._yields = entitlement, yields
         self._signers = {signer.public.fingerprint: signer for signer in signers}
+        self._own_readers = own_readers or {}
         self._records: tuple[Placed, ...] = ()
         self._contract = genesis.contract
         self.entitlement = entitlement
@@ -102,7 +107,9 @@ class SiteStanding:
         agreed = agree(found, self._contract, signer.public.algorithm, floor, now_ms)
         if isinstance(agreed, Hold):
             return agreed
-        terms = replace(self._terms, suite=agreed.suite, readers=(agreed.offer.key,))
+        own = self._own_readers.get(SEALING_ALGORITHM[agreed.suite])
+        readers = (agreed.offer.key,) if own is None else (agreed.offer.key, own)
+        terms = replace(self._terms, suite=agreed.suite, readers=readers)
         return Sealing(terms, signer, agreed)
 
 
