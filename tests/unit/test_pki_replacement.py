@@ -1,4 +1,4 @@
-"""Replacing an authority: nobody who should be heard is refused meanwhile; whom the old one certified is, afterwards."""
+"""Replacing an authority: nobody who should be heard is refused meanwhile, and what is replaced counts no more."""
 
 import json
 from datetime import UTC, datetime
