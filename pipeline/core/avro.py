@@ -16,6 +16,7 @@ from schemas import Schema
 FRAME_BYTES = 5
 # Everything that fastavro raises for bytes that encode nothing; its reader indexes past the end of some inputs.
 DECODE_ERRORS = (EOFError, ValueError, TypeError, IndexError, OverflowError, KeyError, AttributeError)
+ARRAY_END = b"\x00"
 _MAGIC = 0
 _LONG_BITS = 63
 _LONG_END = 1 << _LONG_BITS
@@ -74,7 +75,7 @@ def unframe(schema: Schema, value: bytes) -> dict[str, Any] | None:
 
 def long_size(number: int) -> int:
     """Return how many bytes Avro takes for a non-negative ``number``."""
-    return max(1, ((number << 1).bit_length() + 6) // 7)
+    return (number.bit_length() + 7) // 7
 
 
 def long_bytes(number: int) -> bytes:
@@ -94,6 +95,12 @@ def long_bytes(number: int) -> bytes:
         rest >>= 7
     out.append(rest)
     return bytes(out)
+
+
+def text_bytes(text: str) -> bytes:
+    """Return the encoding of a text: its length in bytes, then its bytes."""
+    data = text.encode()
+    return long_bytes(len(data)) + data
 
 
 def bytes_size(length: int) -> int:

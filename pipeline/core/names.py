@@ -50,6 +50,7 @@ def is_time(value: int) -> bool:
     return 0 <= value <= MAX_TIME_MS
 
 
+@lru_cache(maxsize=_CACHED_NAMES)
 def site_id_text(site_id: bytes) -> str:
     """Return a site identifier as an IPv4 or IPv6 address."""
     if site_id.startswith(_V4_PREFIX):

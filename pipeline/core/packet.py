@@ -44,6 +44,9 @@ _RECORDS = fastavro.parse_schema({"type": "array", "items": "bytes"})
 _SUITES = {int(suite): suite for suite in Suite}
 _ID_HASHER = sha256(b"bkdms/packet-id/v1\x00")
 _SALT_PREFIX = b"bkdms/leaf-salt/v1\x00"
+_HASH_BLOCK_BYTES = 64
+_INNER_PAD = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER_PAD = bytes(byte ^ 0x5C for byte in range(256))
 _CONTEXT_PREFIX = b"bkdms/record-ctx/v1\x00"
 _LEAF_PREFIX = b"\x00bkdms/record/v1\x00"
 _CONTENT_PREFIX = b"bkdms/content/v1\x00"
@@ -158,7 +161,17 @@ def record_leaf(context: bytes, index: int, salt: bytes, record: bytes) -> bytes
 
 def records_digest(context: bytes, seed: bytes, records: Sequence[bytes]) -> bytes:
     """Return the RFC 6962 root over the salted records: the digest of Y.4907 10.2."""
-    return root_of([record_leaf(context, i, leaf_salt(seed, i), data) for i, data in enumerate(records)])
+    # HMAC as RFC 2104 2 writes it, its two keyed beginnings hashed once for all salts of the packet.
+    key = (seed if len(seed) <= _HASH_BLOCK_BYTES else sha256(seed).digest()).ljust(_HASH_BLOCK_BYTES, b"\0")
+    inner, outer = sha256(key.translate(_INNER_PAD) + _SALT_PREFIX), sha256(key.translate(_OUTER_PAD))
+    before, leaves = _LEAF_PREFIX + context, []
+    for index, record in enumerate(records):
+        number = index.to_bytes(4, "big")
+        keyed, salt = inner.copy(), outer.copy()
+        keyed.update(number)
+        salt.update(keyed.digest())
+        leaves.append(sha256(b"".join((before, number, salt.digest(), record))).digest())
+    return root_of(leaves)
 
 
 def parse_packet(data: bytes) -> Packet | Outcome:

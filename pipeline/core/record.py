@@ -29,7 +29,6 @@ _EXTENDING = schema("Extending")
 MAX_VALUES = 1024
 MAX_SCALE = 9
 MAX_RECORD_BYTES = 60 * 1024
-_SHORT_TEXT_BYTES = 63  # whose length takes one byte
 _SHORT_TAIL_BYTES = 256
 _REMEMBERED = 4096
 _NO_EXTENDING = b"\x00\x00"  # the end of the values, then no bytes
@@ -59,6 +58,15 @@ class KpiValue(NamedTuple):
     def exact(self) -> Decimal:
         """The value as an exact decimal."""
         return Decimal(self.unscaled).scaleb(-self.scale)
+
+    @property
+    def exact_text(self) -> str:
+        """The value as a decimal with ``scale`` places, no exponent."""
+        scale = self.scale
+        if not scale:
+            return str(self.unscaled)
+        digits = f"{abs(self.unscaled):0{scale + 1}}"
+        return f"{'-' * (self.unscaled < 0)}{digits[:-scale]}.{digits[-scale:]}"
 
 
 class Extending(NamedTuple):
@@ -142,7 +150,7 @@ def _short_encoded(record: UnifiedRecord) -> bytes:
         raise UnusualError
     parts = [_site_head(site), avro.long_bytes(time_ms), avro.long_bytes(len(values))]
     for indicator, data_point, unscaled, scale, unit in values:
-        parts += (_point_head(indicator, data_point), avro.long_bytes(unscaled), _unit_tail(scale, unit))
+        parts += (point_bytes(indicator, data_point), avro.long_bytes(unscaled), _unit_tail(scale, unit))
     parts.append(_NO_EXTENDING if extending is None else _extending_tail(extending))
     return b"".join(parts)
 
@@ -174,7 +182,7 @@ def _short_decoded(data: bytes) -> UnifiedRecord:
 def _site_head(site: SiteName) -> bytes:
     if not is_site_name(site):
         raise UnusualError
-    return _short_text(site.country) + _short_text(site.city) + site.site_id
+    return avro.text_bytes(site.country) + avro.text_bytes(site.city) + site.site_id
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -188,8 +196,9 @@ def _site_of(head: bytes) -> SiteName:
 
 
 @lru_cache(maxsize=_REMEMBERED)
-def _point_head(indicator: str, data_point: str) -> bytes:
-    return _short_text(indicator) + _short_text(data_point)
+def point_bytes(indicator: str, data_point: str) -> bytes:
+    """Return the encoding of an indicator and its data point, one after the other."""
+    return avro.text_bytes(indicator) + avro.text_bytes(data_point)
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -203,7 +212,7 @@ def _point_of(head: bytes) -> tuple[str, str]:
 
 @lru_cache(maxsize=_REMEMBERED)
 def _unit_tail(scale: int, unit: str) -> bytes:
-    return avro.long_bytes(scale) + _short_text(unit)
+    return avro.long_bytes(scale) + avro.text_bytes(unit)
 
 
 @lru_cache(maxsize=_REMEMBERED)
@@ -230,13 +239,6 @@ def _extending_of(tail: bytes) -> Extending | None:
     if tail[:1] != _NO_EXTENDING[:1] or size != len(tail) - at or extending is None:
         raise UnusualError
     return extending
-
-
-def _short_text(value: str) -> bytes:
-    data = value.encode()
-    if len(data) > _SHORT_TEXT_BYTES:
-        raise UnusualError
-    return bytes((len(data) << 1,)) + data
 
 
 def _text_of(data: bytes, at: int) -> tuple[str, int]:

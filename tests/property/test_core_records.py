@@ -85,7 +85,9 @@ def test_a_number_is_encoded_as_the_general_codec_does(number: int) -> None:
 
 @given(LONGS, st.integers(0, 9))
 def test_a_value_is_exact(unscaled: int, scale: int) -> None:
-    assert KpiValue("i", "", unscaled, scale, "u").exact * 10**scale == Decimal(unscaled)
+    value = KpiValue("i", "", unscaled, scale, "u")
+    assert value.exact * 10**scale == Decimal(unscaled)
+    assert value.exact_text == f"{value.exact:f}"
 
 
 def extending(**changes: Any) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from pipeline.adapters.sql.engine import open_sqlite
-from pipeline.adapters.sql.platform_tables import PLATFORM
+from pipeline.adapters.sql.platform_tables import PLATFORM, platform_position
 from pipeline.adapters.sql.state_rows import STATE
 from pipeline.adapters.sql.store import SqlPlatformStore
 from pipeline.core import avro
@@ -294,6 +294,20 @@ async def test_observations_that_kafka_did_not_take_are_sent_again(case: Case, r
     by_code = {message["tracing_code"]: message for message in case.messages()}
     assert len(by_code) == 6
     assert all(by_code[message["tracing_code"]] == message for message in case.messages())
+
+
+async def test_a_message_is_the_same_bytes_from_memory_and_from_the_database(case: Case) -> None:
+    worker = case.worker()
+    await drain(worker)
+    case.publish()
+    await drain(worker)
+    with case.engine.begin() as connection:
+        connection.execute(platform_position.update(), {"published_height": 0, "published_entry": 0})
+    told = SqlPlatformStore(case.engine, case.chain.world.genesis).unpublished(100)
+    assert [(item.key, item.value) for item in told] == [
+        (item.key, item.value) for item in case.producer.sent
+    ]
+    assert len(told) == 6
 
 
 async def test_what_was_stored_by_a_failing_write_is_handed_out_without_waiting_for_the_next_block(

@@ -4,17 +4,18 @@ The worker writes them and an audit compares with them. Owns no statement and no
 """
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 from pipeline.adapters.sql.block_rows import block_row
 from pipeline.adapters.sql.platform_tables import blocks, kpi_records, observations, openings
 from pipeline.core.names import site_id_text
 from pipeline.core.state import Site
-from pipeline.core.storage import KpiRecord, StoredBlock
+from pipeline.core.storage import KpiRecord, Observation, StoredBlock
 from pipeline.core.storage import observations as observations_of
 
 Row = dict[str, Any]
+_OBSERVATION_COLUMNS: Final = tuple(column.name for column in observations.columns)
 
 
 def rows_of(stored: StoredBlock) -> dict[str, list[Row]]:
@@ -22,17 +23,27 @@ def rows_of(stored: StoredBlock) -> dict[str, list[Row]]:
     records = stored.records
     return {
         blocks.name: [block_row(stored.extended, stored.kafka_offset)],
-        kpi_records.name: [_record_row(record) for record in records],
-        observations.name: [row for record in records for row in _observation_rows(record)],
-        openings.name: [
-            {"tracing_code": record.tracing_code, "seed": record.content.seed}
+        kpi_records.name: [record_row(record) for record in records],
+        observations.name: [
+            dict(zip(_OBSERVATION_COLUMNS, row, strict=True))
             for record in records
-            if record.content.seed
+            for row in observation_values(record, observations_of(record.content.records))
         ],
+        openings.name: opening_rows(records),
     }
 
 
-def _record_row(record: KpiRecord) -> Row:
+def opening_rows(records: Iterable[KpiRecord]) -> list[Row]:
+    """Return the rows of packets that were opened."""
+    return [
+        {"tracing_code": record.tracing_code, "seed": record.content.seed}
+        for record in records
+        if record.content.seed
+    ]
+
+
+def record_row(record: KpiRecord) -> Row:
+    """Return the row of one packet (Y.4907 Table 10-3)."""
     packet = record.packet
     return {
         "tracing_code": record.tracing_code,
@@ -61,25 +72,12 @@ def _record_row(record: KpiRecord) -> Row:
     }
 
 
-def _observation_rows(record: KpiRecord) -> Iterator[Row]:
-    for value in observations_of(record.content.records):
-        yield {
-            "tracing_code": record.tracing_code,
-            "record": value.record,
-            "number": value.number,
-            "time": value.time_ms,
-            "indicator": value.indicator,
-            "data_point": value.data_point,
-            "exact": value.exact,
-            "value": value.value,
-            "unit": value.unit,
-            "sensor": value.sensor,
-            "quality": value.quality,
-            "source": value.source,
-            "country": value.site.country,
-            "city": value.site.city,
-            "site_id": site_id_text(value.site.site_id),
-        }
+def observation_values(record: KpiRecord, found: Iterable[Observation]) -> Iterator[tuple[Any, ...]]:
+    """Yield a packet's observations as rows, values in the order of the table's columns."""
+    code = record.tracing_code
+    for item in found:
+        site = item.site
+        yield (code, *item[:-1], site.country, site.city, site_id_text(site.site_id))
 
 
 def site_row(site: Site, height: int) -> Row:

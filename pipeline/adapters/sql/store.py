@@ -3,15 +3,23 @@
 Written by one process at a time; ``store_lock`` and the lock beside a SQLite file see to that.
 """
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import chain, islice
 from typing import Final
 
 from sqlalchemy import Engine, select, tuple_
 
-from pipeline.adapters.sql.bulk import insert_rows
+from pipeline.adapters.sql.block_rows import block_row
+from pipeline.adapters.sql.bulk import insert_rows, insert_values
 from pipeline.adapters.sql.engine import transaction, upsert
 from pipeline.adapters.sql.packets import values_by_code
-from pipeline.adapters.sql.platform_rows import rows_of, site_row
+from pipeline.adapters.sql.platform_rows import (
+    observation_values,
+    opening_rows,
+    record_row,
+    site_row,
+)
 from pipeline.adapters.sql.platform_tables import (
     blocks,
     kpi_records,
@@ -30,9 +38,13 @@ from pipeline.core.storage import (
     StoredBlock,
     observations_key,
     observations_value,
+    publication,
 )
+from pipeline.core.storage import observations as observations_of
 
 _ONE: Final = 1
+_MOST_WAITING: Final = 1024
+"""Packets kept in memory between storing and publishing before a batch; with more, the database tells them."""
 _MESSAGE_FIELDS: Final = (
     "chain_id",
     "tracing_code",
@@ -58,6 +70,8 @@ class SqlPlatformStore:
     def __init__(self, engine: Engine, genesis: Genesis, grant: Grant = no_grants) -> None:
         self._engine = engine
         self._genesis = genesis
+        # What is stored and not yet marked, all of it; None where only the database knows.
+        self._waiting: deque[Publication] | None = None
         upgrade(engine, grant)
         with transaction(engine) as connection:
             bind_chain(connection, genesis)
@@ -78,10 +92,16 @@ class SqlPlatformStore:
 
     def save(self, stored: Sequence[StoredBlock], next_offset: int) -> None:
         """Store blocks with everything that follows from them, and the position, all or nothing."""
+        waiting, self._waiting = self._waiting, None  # a failure may come after the commit
+        records = [record for block in stored for record in block.records]
+        values = [(record, observations_of(record.content.records)) for record in records]
         with transaction(self._engine) as connection:
-            rows = [rows_of(block) for block in stored]
-            for table in (blocks, kpi_records, observations, openings):
-                insert_rows(connection, table, [row for found in rows for row in found[table.name]])
+            rows = [block_row(block.extended, block.kafka_offset) for block in stored]
+            insert_rows(connection, blocks, rows)
+            insert_rows(connection, kpi_records, [record_row(record) for record in records])
+            found = chain.from_iterable(observation_values(record, items) for record, items in values)
+            insert_values(connection, observations, list(found))
+            insert_rows(connection, openings, opening_rows(records))
             for block in stored:
                 changes = block.extended.changes
                 save_changes(connection, changes)
@@ -91,9 +111,20 @@ class SqlPlatformStore:
                     [site_row(site, changes.head.height) for site in changes.tables.sites.values()],
                 )
             connection.execute(platform_position.update(), {"next_offset": next_offset})
+        if waiting is not None and len(waiting) <= _MOST_WAITING:
+            waiting.extend(publication(record, items) for record, items in values if items)
+            self._waiting = waiting
 
     def unpublished(self, limit: int) -> list[Publication]:
         """Return the observations of the next packets that were not yet marked as published, in order."""
+        if self._waiting is None:
+            found = self._stored_unpublished(limit)
+            if len(found) < limit:
+                self._waiting = deque(found)
+            return found
+        return list(islice(self._waiting, limit))
+
+    def _stored_unpublished(self, limit: int) -> list[Publication]:
         with transaction(self._engine) as connection:
             position = connection.execute(select(platform_position)).one()
             after = tuple_(kpi_records.c.height, kpi_records.c.entry) > (
@@ -125,6 +156,9 @@ class SqlPlatformStore:
             connection.execute(
                 platform_position.update(), {"published_height": height, "published_entry": entry}
             )
+        waiting = self._waiting
+        while waiting and (waiting[0].height, waiting[0].entry) <= (height, entry):
+            waiting.popleft()
 
     def close(self) -> None:
         """Close the database."""
