@@ -1,0 +1,146 @@
+"""Measures floors: every primitive that a stage's list may need, interleaved, and the list summed up."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.apps.bench.floor import brokered, codecs, compute
+from pipeline.apps.bench.floor.committed import floor_commits
+from pipeline.apps.bench.floor.disk import floor_file
+from pipeline.apps.bench.floor.floor import Cost, Floor, FloorRow
+from pipeline.apps.bench.floor.lists import Database, Stage, Use, uses
+from pipeline.apps.bench.floor.servers import FloorServers, floor_servers
+from pipeline.apps.bench.floor.shape import Shape
+from pipeline.apps.bench.floor.stored import floor_postgres, floor_sqlite
+from pipeline.apps.bench.floor.timing import ROUNDS, Primitive, lowest
+from pipeline.core import avro
+from pipeline.core.admission import PACKET_SCHEMA
+from pipeline.core.errors import ConfigError
+from pipeline.core.sealing import Suite
+from pipeline.core.storage import OBSERVATIONS
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What a floor is asked for; ``database`` matters to the platform only.
+
+    Raises:
+        ConfigError: ``nodes`` is not 1 or 4, or the values don't fit a packet.
+    """
+
+    stage: Stage
+    values_per_packet: int
+    suite: Suite
+    nodes: int = 1
+    database: Database = Database.SQLITE
+
+    def uses(self) -> tuple[Use, ...]:
+        """Return the stage's list."""
+        return uses(self.stage, self.shape, self.database)
+
+    @property
+    def shape(self) -> Shape:
+        """The packet that it is about."""
+        return Shape(self.values_per_packet, self.suite, self.nodes)
+
+
+def measure_floor(
+    stage: str,
+    values_per_packet: int,
+    suite: Suite,
+    *,
+    nodes: int = 1,
+    database: str = Database.SQLITE,
+    servers: FloorServers | None = None,
+    rounds: int = ROUNDS,
+    progress: Progress = lambda _: None,
+) -> Floor:
+    """Measure the floor of ``stage`` (site, validator, node, platform) for packets of so many one-value records.
+
+    Starts servers of its own unless running ones are given: ``FloorServers(deployment.stack)``.
+
+    Raises:
+        ConfigError: a name or number is none of those, or the servers can't be run here.
+        TransientError: a server is away.
+    """
+    case = Case(Stage(stage), values_per_packet, suite, nodes, Database(database))
+    with ExitStack() as running:
+        if servers is None:
+            servers = running.enter_context(own_servers(has_postgres=case.database is Database.POSTGRESQL))
+        return measure_case(case, servers, rounds, progress)
+
+
+def measure_case(
+    case: Case, servers: FloorServers, rounds: int = ROUNDS, progress: Progress = lambda _: None
+) -> Floor:
+    """Measure the floor of a case on running servers; ``progress`` hears of each primitive measured.
+
+    Raises:
+        ConfigError: it needs PostgreSQL, and the servers have none for measuring alone.
+        TransientError: a server is away.
+    """
+    listed = case.uses()
+    names = {way for use in listed for way in use.ways}
+    with primitives(case, servers) as made:
+        wanted = [primitive for primitive in made if primitive.name in names]
+        costs = lowest(wanted, rounds, progress)
+    rows = [_row(use, costs) for use in listed]
+    return Floor(case.stage, case.values_per_packet, case.suite.name.lower(), tuple(rows))
+
+
+def _row(use: Use, costs: dict[str, Cost]) -> FloorRow:
+    """Return the cheapest way of a use; by the process's own time, since that is what a stage is measured by."""
+    way = min(use.ways, key=lambda name: costs[name].us)
+    return FloorRow(way, use.count, costs[way].us, costs[way].server_us)
+
+
+@contextmanager
+def primitives(case: Case, servers: FloorServers) -> Iterator[list[Primitive]]:
+    """Give every primitive that a list may name for a case.
+
+    Raises:
+        ConfigError: it needs PostgreSQL, and the servers have none for measuring alone.
+    """
+    shape = case.shape
+    packet, block = avro.frame(PACKET_SCHEMA, shape.packet.raw), shape.block
+    with ExitStack() as open_parts:
+        folder = Path(open_parts.enter_context(tempfile.TemporaryDirectory(prefix="bkdms-floor-")))
+        made = [*compute.of_shape(shape), *codecs.of_shape(shape)]
+        appended = {"records": shape.packet.encrypted, "packet": shape.packet.raw, "block": block}
+        made += open_parts.enter_context(floor_file(folder, appended))
+        broker = open_parts.enter_context(brokered.floor_broker(servers))
+        message = codecs.encoded(OBSERVATIONS, shape.message)
+        made += brokered.of_values(broker, {"packet": packet, "block": block, "message": message})
+        made += brokered.of_site(broker, packet)
+        made += open_parts.enter_context(floor_commits(servers, block))
+        made += open_parts.enter_context(_store(case, servers, folder))
+        yield made
+
+
+@contextmanager
+def _store(case: Case, servers: FloorServers, folder: Path) -> Iterator[list[Primitive]]:
+    if case.database is Database.SQLITE:
+        with floor_sqlite(folder, case.shape) as store:
+            yield list(store.primitives())
+    elif servers.database_url is None:
+        raise ConfigError("a floor with PostgreSQL needs servers of its own; give none")
+    else:
+        with floor_postgres(servers, case.shape) as store:
+            yield list(store.primitives())
+
+
+@contextmanager
+def own_servers(*, has_postgres: bool) -> Iterator[FloorServers]:
+    """Run servers in a folder that is removed afterwards.
+
+    Raises:
+        ConfigError: they can't be run here.
+    """
+    with tempfile.TemporaryDirectory(prefix="bkdms-floor-") as folder:
+        Path(folder).chmod(0o755)  # PostgreSQL runs as a user of its own
+        with floor_servers(Path(folder) / "stack", has_postgres=has_postgres) as servers:
+            yield servers
