@@ -18,7 +18,7 @@ demo: ## Run the whole pipeline once on the bundled data and prove the result
 
 test: setup lint ## Lint, types, import contracts, all tests on a real Kafka and Redis
 	$(BIN)/pytest -n auto $(RESULTS)/pure.xml tests/unit tests/property
-	$(BIN)/pytest $(RESULTS)/real.xml tests/integration
+	$(BIN)/pytest -n 2 --dist loadfile $(RESULTS)/real.xml tests/integration
 
 faults: setup ## Kill every part in whole runs: nothing may be lost, doubled, altered or leaked
 	$(BIN)/pytest -m faults $(RESULTS)/faults.xml tests
@@ -35,8 +35,8 @@ fuzz: setup ## Try all readers on damaged and made-up bytes, guided by coverage,
 determinism: setup ## Derive the same bytes under a newer Python, other hash seeds, time zones and locales, and after any fault
 	@sh ops/setup/newer_python.sh
 	$(BIN)/python -m tests.determinism.run
-	.venv-newer/bin/pytest -p no:cacheprovider tests/unit/test_core_*.py tests/unit/test_*vectors.py tests/property/test_core_*.py
-	$(BIN)/pytest --hypothesis-profile=thorough --timeout=3600 \
+	.venv-newer/bin/pytest -n auto -p no:cacheprovider tests/unit/test_core_*.py tests/unit/test_*vectors.py tests/property/test_core_*.py
+	$(BIN)/pytest -n auto --hypothesis-profile=thorough --timeout=3600 \
 		tests/property/test_node_faults.py tests/property/test_consumer_faults.py
 
 conformance: setup ## Write docs/conformance.md with the last results of test, faults and judges
