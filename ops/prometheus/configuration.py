@@ -19,12 +19,16 @@ EVALUATION_MS: Final = 15_000
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A program to ask for metrics: ``job`` is its kind, ``name`` its own; with ``tls`` it is asked over mutual TLS."""
+    """A program to ask for metrics: ``job`` is its kind, ``name`` its own; with ``tls`` it is asked over mutual TLS.
+
+    ``server_name`` is whom its certificate names where that isn't the host of ``address``; the same in one job.
+    """
 
     job: str
     name: str
     address: str
     tls: CertificateFiles | None = None
+    server_name: str | None = None
 
 
 def configuration(
@@ -75,4 +79,6 @@ def _job(name: str, targets: list[Target], chain: str) -> dict[str, Any]:
             "key_file": str(tls.key),
             "min_version": "TLS13",
         }
+        if targets[0].server_name is not None:
+            found["tls_config"]["server_name"] = targets[0].server_name
     return found

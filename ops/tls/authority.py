@@ -29,7 +29,7 @@ from ops.tls.profile import (
     branch_of,
     leaf_certificate,
     root_certificate,
-    server_names,
+    served_names,
 )
 from ops.tls.register import IssuedCertificate, enter
 from ops.tls.request import pem, pem_key, requested_key
@@ -245,7 +245,7 @@ class Authority:
             return False
         if trusted != self.trusted_by(principal):
             return False
-        if principal.role.is_server and not set(server_names(hosts)) <= set(_names(held)):
+        if not set(served_names(principal.role, hosts)) <= set(_names(held)):
             return False
         return is_young(held, now)
 

@@ -6,6 +6,7 @@ The subject is ``CN=role:name, OU=role``; Kafka's principal becomes ``User:role:
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 # RFC 5280 A.1 allows a common name of 64 characters; the longest role and the colon take 10 of them.
 MAX_NAME_CHARACTERS = 54
@@ -37,8 +38,26 @@ class Role(StrEnum):
 
     @property
     def is_server(self) -> bool:
-        """Whether its certificate may stand for a server as well as for a client."""
+        """Whether its certificate may stand for a server as well as for a client, under its host's names."""
         return self in {Role.BROKER, Role.REDIS, Role.POSTGRES, Role.API}
+
+    @property
+    def page_host(self) -> str | None:
+        """The only name under which a worker serves: that of its page of metrics and health, wherever it runs.
+
+        No client of Kafka, Redis, PostgreSQL or the API asks for it: a stolen worker's key makes no such server.
+        """
+        if self not in _PAGE_ROLES:
+            return None
+        return f"{self.value}.{PAGE_DOMAIN}"
+
+
+PAGE_DOMAIN: Final = "metrics.bkdms.internal"
+"""No name server knows it: who asks for a page says it as the name to expect."""
+# The Parquet sink runs with an analyst's certificate; a site's is a client's alone.
+_PAGE_ROLES: Final = frozenset(
+    {Role.VALIDATOR, Role.NODE, Role.PLATFORM, Role.EXPORTER, Role.ASSESS, Role.ANALYST}
+)
 
 
 @dataclass(frozen=True, slots=True)

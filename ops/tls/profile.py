@@ -97,7 +97,9 @@ def leaf_certificate(
     life: Life,
     hosts: Iterable[str] = (),
 ) -> x509.Certificate:
-    """The certificate of a principal. A server's is good for ``hosts`` beside the loopback ones, others for no host."""
+    """The certificate of a principal. A server's is good for ``hosts`` beside the loopback ones, a worker's for its
+    page alone, others for no host.
+    """
     # Java prints the last attribute first, hence OU before CN gives "CN=role:name,OU=role".
     subject = x509.Name(
         [
@@ -108,16 +110,18 @@ def leaf_certificate(
     usages = [ExtendedKeyUsageOID.CLIENT_AUTH]
     builder = _builder(subject, public_key, life.within(issuer.certificate), is_authority=False)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-    if principal.role.is_server:
+    if names := served_names(principal.role, hosts):
         usages.append(ExtendedKeyUsageOID.SERVER_AUTH)
-        builder = builder.add_extension(server_names(hosts), critical=False)
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
     builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     return _signed(builder, issuer.certificate.subject, issuer.key)
 
 
-def server_names(hosts: Iterable[str]) -> x509.SubjectAlternativeName:
-    """The names a server's certificate is good for."""
-    return x509.SubjectAlternativeName([_name(host) for host in dict.fromkeys([*LOOPBACK_HOSTS, *hosts])])
+def served_names(role: Role, hosts: Iterable[str]) -> list[x509.GeneralName]:
+    """The names that a certificate of ``role`` is good for as a server's; none for clients."""
+    if role.is_server:
+        return [_name(host) for host in dict.fromkeys([*LOOPBACK_HOSTS, *hosts])]
+    return [] if role.page_host is None else [x509.DNSName(role.page_host)]
 
 
 def _name(host: str) -> x509.GeneralName:

@@ -18,7 +18,8 @@ from ops.tls.site_principal import site_principal
 from pipeline.adapters.tokens import TokenHolder, TokenVerifier
 from pipeline.apps.api_errors import BAD_REQUEST, FORBIDDEN, TOO_MANY, UNAUTHORIZED, ApiError
 from pipeline.apps.api_table import ROUTES, Open, has_own_head, role_permits
-from pipeline.apps.client_identity import Client, client_of
+from pipeline.apps.certified_client import Client
+from pipeline.apps.client_identity import client_of
 from pipeline.apps.exchange import NOBODY, exchange_of
 from pipeline.core.names import SiteName, parse_site_id, site_id_text
 from pipeline.core.permit import FIELDS, Action, Permit, Where

@@ -1,19 +1,24 @@
 """The API's access put together from the settings: token issuer, limits, access log."""
 
 import ssl
+from typing import Final
 
 from ops.tls.revoked import RevokedFile
 from pipeline.adapters.access_log_files import AccessLogFiles
+from pipeline.adapters.request_inbox import RequestInbox
 from pipeline.adapters.token_keys import KeysAtUrl, KeysInFile, TokenKeys
 from pipeline.adapters.tokens import TokenVerifier
+from pipeline.apps.access_request_routes import RequestDesk
 from pipeline.apps.api_access import ApiAccess
 from pipeline.apps.api_gate import GateParts
-from pipeline.apps.client_identity import Client
+from pipeline.apps.certified_client import Client
 from pipeline.config import AccessSettings, Settings
 from pipeline.config.transport import demand_tls
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.services.rate_limit import Rate, RateLimit
+
+_HOUR_S: Final = 3600
 
 
 def access_of(settings: Settings) -> ApiAccess:
@@ -45,6 +50,15 @@ def gate_of(settings: Settings, genesis: Genesis) -> GateParts:
         AccessLogFiles(own.log, genesis.chain, max_bytes=own.log_file_bytes, keep=own.log_files),
         own.log_public,
     )
+
+
+def requests_of(settings: Settings) -> RequestDesk | None:
+    """Return where access requests over HTTP go, or None where none are taken."""
+    own = settings.access
+    if own.inbox is None:
+        return None
+    rate = Rate(own.request_rate_per_h / _HOUR_S, own.request_burst)
+    return RequestDesk(RequestInbox(own.inbox, own.inbox_limit), RateLimit(rate))
 
 
 def _tokens(settings: Settings) -> TokenVerifier | None:

@@ -1,26 +1,14 @@
-"""Who asks the API: role, name and serial number from the client's TLS certificate, for each connection.
-
-The certificate was verified by TLS before any byte of a request is read; here it is only read.
-"""
+"""Who asks the API: the client of each connection, beside its requests."""
 
 import asyncio
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from fastapi import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ops.tls.principal import Principal
+from pipeline.apps.certified_client import Client, client_in
 
 _CLIENT: Final = "bkdms_client"
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Whom a verified certificate speaks for, and its serial number, by which it may be revoked."""
-
-    principal: Principal
-    serial: int
 
 
 class IdentifyingProtocol(H11Protocol):
@@ -31,32 +19,6 @@ class IdentifyingProtocol(H11Protocol):
         super().connection_made(transport)
         certificate = transport.get_extra_info("peercert")
         self.app_state = {**self.app_state, _CLIENT: client_in(certificate)}
-
-
-def client_in(certificate: Any) -> Client | None:
-    """Return the client of a verified certificate as ``ssl`` gives it, or None for none of ours."""
-    principal = principal_of(certificate)
-    if principal is None:
-        return None
-    try:
-        return Client(principal, int(certificate["serialNumber"], 16))
-    except (KeyError, ValueError):
-        return None
-
-
-def principal_of(certificate: Any) -> Principal | None:
-    """Return the principal of a verified certificate as ``ssl`` gives it, or None for none of ours."""
-    subject = certificate.get("subject", ()) if certificate else ()
-    names = [value for part in subject for key, value in part if key == "commonName"]
-    units = [value for part in subject for key, value in part if key == "organizationalUnitName"]
-    if len(names) != 1:
-        return None
-    try:
-        found = Principal.parse(names[0])
-    except ValueError:
-        return None
-    # The authority for sites is limited by unit, not by common name.
-    return found if units == [found.role.value] else None
 
 
 def client_of(request: Request) -> Client | None:

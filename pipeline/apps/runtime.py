@@ -17,14 +17,14 @@ from typing import Any, ClassVar, Final, Protocol
 
 import faust
 import mode
-from faust import web
 from faust.app.base import BootStrategy
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.tls import client_context
 from pipeline.apps.listening import Listener, ListeningBoot, add_agent, listening_settings
+from pipeline.apps.pages import Health, Watchers, add_pages, page_context
 from pipeline.apps.upkeep import Upkeep
+from pipeline.config import Settings
 from pipeline.core.errors import BkdmsError, ConfigError, ConflictError, TransientError
 from pipeline.services.ending import end
 from pipeline.telemetry import metrics
@@ -46,15 +46,14 @@ _MODE_LOGGER = logging.getLogger("mode.bkdms")
 
 @dataclass(frozen=True, slots=True)
 class WorkerOptions:
-    """How a worker is run: ``metrics_port`` None serves no metrics and no health pages.
+    """How a worker is run; without ``worker.metrics_port`` in its settings it serves no metrics and no health pages.
 
     ``data_dir`` is the worker's own folder; ``upkeep`` goes on beside the work; ``connection`` is for Faust's own
     Kafka client, which only a worker with a ``listener`` starts.
     """
 
     name: str
-    metrics_host: str
-    metrics_port: int | None
+    settings: Settings
     connection: KafkaConnection
     data_dir: Path
     upkeep: Upkeep
@@ -215,7 +214,7 @@ def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptio
     The service is made when the event loop runs. 0: stopped cleanly; 1: crashed; 2: a setting is wrong.
 
     Raises:
-        ConfigError: the data folder can't be used.
+        ConfigError: the data folder can't be used, or the pages can't be served as the settings say.
     """
     # Faust and mode tell a crash in several lines each; one of ours says it.
     for name in ("faust", "mode"):
@@ -227,7 +226,8 @@ def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptio
         running.append(service_factory())
         running[0].log.logger = _MODE_LOGGER
         await app.add_runtime_dependency(running[0])
-        _log.info("worker_started", worker=options.name, metrics_port=options.metrics_port)
+        port = options.settings.worker.metrics_port
+        _log.info("worker_started", worker=options.name, metrics_port=port)
 
     async def keep_up() -> None:
         await options.upkeep.run()
@@ -236,8 +236,12 @@ def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptio
     app.task(keep_up)
     if options.listener is not None:
         add_agent(app, options.listener)
-    if options.metrics_port is not None:
-        _add_pages(app, running, options.upkeep)
+    if options.settings.worker.metrics_port is not None:
+        health = Health(
+            lambda: all(getattr(service, "is_alive", not service.crashed) for service in running),
+            lambda: _is_ready(running) and options.upkeep.is_good,
+        )
+        add_pages(app, health, Watchers.of(options.settings))
     worker = _Worker(app)
     with contextlib.suppress(SystemExit):
         worker.execute_from_commandline()
@@ -262,10 +266,7 @@ def _application(options: WorkerOptions) -> faust.App:
         cache="memory://",
         topic_disable_leader=True,
         topic_allow_declare=False,
-        web_enabled=options.metrics_port is not None,
-        web_bind=options.metrics_host,
-        web_host=options.metrics_host,
-        web_port=options.metrics_port or _NO_PORT,
+        **_web(options.settings),
         web_stats_enabled=False,
         web_graph_enabled=False,
         web_router_enabled=False,
@@ -274,21 +275,18 @@ def _application(options: WorkerOptions) -> faust.App:
     )
 
 
-def _add_pages(app: faust.App, running: list[mode.Service], upkeep: Upkeep) -> None:
-    @app.page("/metrics", name="metrics")
-    async def metrics_page(view: web.View, _request: web.Request) -> web.Response:
-        metrics.WORKER_READY.set(_is_ready(running) and upkeep.is_good)
-        return view.bytes(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-    @app.page("/health/live", name="live")
-    async def live(view: web.View, _request: web.Request) -> web.Response:
-        alive = all(getattr(service, "is_alive", not service.crashed) for service in running)
-        return view.json({"live": alive}, status=200 if alive else 503)
-
-    @app.page("/health/ready", name="ready")
-    async def ready(view: web.View, _request: web.Request) -> web.Response:
-        is_ready = _is_ready(running) and upkeep.is_good
-        return view.json({"ready": is_ready}, status=200 if is_ready else 503)
+def _web(settings: Settings) -> dict[str, Any]:
+    """Return Faust's settings of the web server."""
+    worker = settings.worker
+    if worker.metrics_port is None:
+        return {"web_enabled": False, "web_port": _NO_PORT}
+    return {
+        "web_enabled": True,
+        "web_bind": worker.metrics_host,
+        "web_host": worker.metrics_host,
+        "web_port": worker.metrics_port,
+        "web_ssl_context": page_context(settings),
+    }
 
 
 def _is_ready(running: list[mode.Service]) -> bool:

@@ -53,7 +53,6 @@ def load_settings(config: Path | None = None) -> Settings:
         settings.transport,
         store_url=settings.store.url,
         api_url=settings.api.url,
-        metrics_host=None if settings.worker.metrics_port is None else settings.worker.metrics_host,
     )
     return settings
 

@@ -25,7 +25,7 @@ class TransportSettings(BaseModel):
     )
     insecure_api: bool = Field(False, description="true to serve the API, or to ask it, without TLS")
     insecure_metrics: bool = Field(
-        False, description="true to serve metrics, which is done without TLS, beyond this machine"
+        False, description="true to serve workers' metrics without TLS, and a site's beyond this machine"
     )
     insecure_store: bool = Field(
         False, description="true for a database whose certificate is not checked, or without TLS 1.3"
@@ -73,12 +73,8 @@ def demand_tls(url: str, insecure: bool, path: str, what: str) -> None:
         refuse_unless(insecure, path, f"{what} {url} is plain HTTP to another machine", "use https://")
 
 
-def demand_protected(
-    transport: TransportSettings, *, store_url: str, api_url: str | None, metrics_host: str | None
-) -> None:
-    """Refuse settings of peers that nobody checks and of pages that all may read.
-
-    ``metrics_host`` is None where no metrics are served.
+def demand_protected(transport: TransportSettings, *, store_url: str, api_url: str | None) -> None:
+    """Refuse settings of peers that nobody checks.
 
     Raises:
         ConfigError: one of them is not protected (code ``config.insecure``).
@@ -97,7 +93,15 @@ def demand_protected(
             f"setting api.url: {api_url} is plain HTTP",
             "use https://",
         )
-    if metrics_host is not None and not is_loopback(metrics_host):
+
+
+def demand_own_machine(transport: TransportSettings, metrics_host: str) -> None:
+    """Refuse to serve the page of a site, which has no server's certificate, where others can reach it.
+
+    Raises:
+        ConfigError: they can, and no setting accepts it (code ``config.insecure``).
+    """
+    if not is_loopback(metrics_host):
         refuse_unless(
             transport.insecure_metrics,
             "transport.insecure_metrics",

@@ -14,17 +14,14 @@ import yaml
 
 from ops.prometheus.configuration import RULES_FILE
 from ops.prometheus.server import find_program
-from ops.tls.principal import Role
-from pipeline.adapters.tls import TlsFiles, client_context
 from pipeline.apps.authority import ChainPlan
 from pipeline.apps.demo.scene import set_scene
 from pipeline.apps.local.deployment import (
     DEFAULT_URL,
-    PROMETHEUS_NAME,
     LocalDeployment,
     LocalPlan,
 )
-from pipeline.apps.local.probes import fetch
+from pipeline.apps.local.probes import worker_page
 from pipeline.core.contract import Contract
 from pipeline.core.errors import BkdmsError
 from tests.support.alarming import EVENTS, FACTOR, THRESHOLDS, Alarming
@@ -74,7 +71,7 @@ async def alarmed(tmp_path_factory: pytest.TempPathFactory) -> Alarming:
     deployment = LocalDeployment(folder / "d", plan, is_short_lived=True)
     await asyncio.to_thread(deployment.start)
     try:
-        beside, targets = Alarming.targets(folder)
+        beside, targets = Alarming.targets(folder, deployment)
         asked = [*deployment.targets(), *targets]
         with running_prometheus(folder, asked, rules=rules, chain=deployment.genesis.origin) as prometheus:
             scene = await set_scene(deployment, PACKET_RECORDS)
@@ -127,13 +124,8 @@ def _firing(run: Alarming) -> set[str]:
 
 def _pages(deployment: LocalDeployment) -> dict[str, bytes]:
     """Return what each program shows of itself to who has the right to ask."""
-    files = deployment.stack.credentials(Role.MONITOR, PROMETHEUS_NAME)
-    context = client_context(TlsFiles(files.ca, files.certificate, files.key))
-    pages = {}
-    for target in deployment.targets():
-        url = f"{'https' if target.tls else 'http'}://{target.address}/metrics"
-        pages[target.name] = fetch(url, context if target.tls else None) or b""
-    return pages
+    asked = {program.name: program.port for program in deployment.programs()}
+    return {name: worker_page(deployment.data_dir, name, port) or b"" for name, port in asked.items()}
 
 
 def _answering(deployment: LocalDeployment) -> set[str]:

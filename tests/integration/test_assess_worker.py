@@ -1,7 +1,6 @@
 """``bkdms worker assess`` as its own program, with Faust on a real Kafka, over SQLite and over PostgreSQL."""
 
 import asyncio
-import contextlib
 import signal
 import subprocess
 import sys
@@ -10,13 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 from aiokafka import TopicPartition
 from sqlalchemy import Engine
 
 from ops.kafka.topic_table import OBSERVATION_PARTITIONS
-from ops.ports import HOST, reserve
+from ops.ports import reserve
 from ops.postgres.role_table import DatabaseRole
 from ops.stack import EmbeddedStack
 from ops.tls.principal import Role
@@ -30,6 +28,7 @@ from pipeline.core.assess.query import Wanted
 from pipeline.core.topics import Topics
 from tests.integration.kafka_clients import consumer, producer
 from tests.support.assessing import PLAN, Assessing
+from tests.support.pages import page
 from tests.support.postgres import Database
 from tests.support.waiting import read_topic
 
@@ -132,10 +131,8 @@ class Rig:
 
     def metric(self, name: str) -> float:
         """A figure of the worker's metrics page; 0 while it does not answer."""
-        with contextlib.suppress(httpx.TransportError):
-            text = httpx.get(f"http://{HOST}:{self.port}/metrics").text
-            return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
-        return 0.0
+        lines = page(self.stack, "test", self.port).splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name))
 
     async def backlog(self) -> int:
         """How many records of the observations topic the worker's group has not acknowledged."""

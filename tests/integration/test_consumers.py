@@ -30,6 +30,7 @@ from pipeline.core.site_head import SiteHeadDocument, parse_site_head
 from pipeline.core.topics import Topics
 from tests.integration.kafka_clients import consumer, producer
 from tests.support.chain import Chain, framed
+from tests.support.pages import page
 from tests.support.world import TestSite, World
 
 pytestmark = pytest.mark.stack
@@ -156,9 +157,9 @@ async def test_every_value_is_stored_and_published_once_although_the_worker_is_k
     with rig.program(Role.PLATFORM, "worker", "platform") as process:
         await until(lambda: stored() == 2 * PACKETS, process)
         values = await observations(rig, 2 * PACKETS)
-        health = httpx.get(f"http://127.0.0.1:{rig.ports['platform']}/health/ready")
-        metrics = httpx.get(f"http://127.0.0.1:{rig.ports['platform']}/metrics").text
-    assert health.status_code == 200
+        health = page(rig.stack, "consumer-test", rig.ports["platform"], "/health/ready")
+        metrics = page(rig.stack, "consumer-test", rig.ports["platform"])
+    assert health
     assert f"bkdms_platform_stored_height {float(2 * PACKETS + 1)}" in metrics
     exact = [row[0] for row in rig.rows("SELECT exact FROM observations")]
     assert sorted(exact) == sorted(2 * [f"{v / 100:.2f}" for i in range(PACKETS) for v in (i, 100 + i)])

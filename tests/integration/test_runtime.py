@@ -1,12 +1,12 @@
 """Faust as the runtime of workers: start, pages, signals, crashes, exit codes. No broker is needed for that."""
 
+import http.client
 import json
 import signal
+import ssl
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,20 @@ import pytest
 from ops.ports import HOST, reserve
 from ops.tls.authority import Authority
 from ops.tls.principal import Principal, Role
+from ops.tls.revoked import Revocation, add_revocation
 
 PATIENCE_S = 30
+HOLDERS = {Role.VALIDATOR: "w", Role.MONITOR: "monitor", Role.ADMIN: "admin", Role.NODE: "n", Role.SITE: "s"}
+
+
+def asked(connection: http.client.HTTPConnection, path: str) -> tuple[int, str, str]:
+    """Return status, content type and body of an answer."""
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.getheader("Content-Type", ""), answer.read().decode()
+    finally:
+        connection.close()
 
 
 class Program:
@@ -33,15 +45,22 @@ class Program:
         file = self.folder / "notes"
         return file.read_text().split() if file.exists() else []
 
-    def get(self, path: str) -> tuple[int, str, str]:
-        """Return status, content type and body of a page; status 0 where nobody answers."""
+    def get(self, path: str, who: str | None = "monitor") -> tuple[int, str, str]:
+        """Return status, content type and body of a page as one of the certificates sees it; status 0: no answer."""
         try:
-            with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=5) as answer:
-                return answer.status, answer.headers["Content-Type"], answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, "", error.read().decode()
+            return asked(
+                http.client.HTTPSConnection(HOST, self.port, timeout=5, context=self.context(who)), path
+            )
         except OSError:
             return 0, "", ""
+
+    def context(self, who: str | None) -> ssl.SSLContext:
+        """A client's context with the certificate of ``who``, or without one."""
+        context = ssl.create_default_context(cafile=self.folder / "w" / "ca.pem")
+        context.check_hostname = False
+        if who is not None:
+            context.load_cert_chain(self.folder / who / "certificate.pem", self.folder / who / "key.pem")
+        return context
 
     def finish(self, sent: signal.Signals | None = None) -> tuple[int, str, list[dict[str, object]]]:
         """Return exit code, standard output and the log's events, after sending a signal if any."""
@@ -58,7 +77,9 @@ Starter = Callable[[str], Program]
 def start(tmp_path: Path) -> Iterator[Starter]:
     """Starts a worker in a mode, and sees that none is left."""
     now = datetime.now(UTC)
-    Authority.create(tmp_path / "tls", now=now).issue(Principal(Role.VALIDATOR, "w"), tmp_path / "w", now=now)
+    authority = Authority.create(tmp_path / "tls", now=now)
+    for role, name in HOLDERS.items():
+        authority.issue(Principal(role, name), tmp_path / name, now=now)
     port = reserve(tmp_path / "ports.json", ["w"])["w"]
     programs: list[Program] = []
 
@@ -90,6 +111,35 @@ def test_a_worker_serves_metrics_and_health_and_nothing_else(start: Starter) -> 
     assert program.get("/health/live")[0] == 200
     assert [program.get(path)[0] for path in ("/graph", "/router", "/stats", "/table")] == [404] * 4
     program.finish(signal.SIGTERM)
+
+
+def test_metrics_are_for_those_who_watch_and_health_for_every_part(start: Starter) -> None:
+    """A site, and who shows nothing, don't get past the handshake; TLS is 1.3 alone."""
+    program = start("good")
+    until(lambda: program.get("/health/ready")[0] == 200)
+    seen = {who: program.get("/metrics", who)[0] for who in ("monitor", "admin", "n", "w", "s", None)}
+    assert seen == {"monitor": 200, "admin": 200, "n": 403, "w": 403, "s": 0, None: 0}
+    assert {who: program.get("/health/live", who)[0] for who in ("n", "s")} == {"n": 200, "s": 0}
+    older = program.context("monitor")
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(ssl.SSLError):
+        asked(http.client.HTTPSConnection(HOST, program.port, timeout=5, context=older), "/metrics")
+    with pytest.raises((OSError, http.client.HTTPException)):
+        asked(http.client.HTTPConnection(HOST, program.port, timeout=5), "/metrics")
+    add_revocation(program.folder / "revoked.json", "monitor:monitor", Revocation("2026-01-01", "test"))
+    until(lambda: program.get("/metrics")[0] == 403)
+
+
+def test_plain_pages_are_served_only_where_a_setting_accepts_them(start: Starter) -> None:
+    program = start("plain")
+
+    def status() -> int:
+        try:
+            return asked(http.client.HTTPConnection(HOST, program.port, timeout=5), "/metrics")[0]
+        except OSError:
+            return 0
+
+    until(lambda: status() == 200)
 
 
 def test_a_worker_with_a_socket_that_nobody_decided_on_works_and_is_not_ready(start: Starter) -> None:
@@ -144,5 +194,11 @@ def test_passing_faults_are_retried_and_counted_and_nothing_is_left_behind(start
     assert code == 0
     assert [event["after_s"] for event in events if event["event"] == "retrying"] == [0.2, 0.4]
     # Nothing is left outside the worker's folder, and no file in it.
-    assert {path.name for path in program.folder.iterdir()} == {"tls", "w", "ports.json", "notes", "data"}
+    assert {path.name for path in program.folder.iterdir()} == {
+        "tls",
+        "ports.json",
+        "notes",
+        "data",
+        *HOLDERS.values(),
+    }
     assert not [path for path in (program.folder / "data").rglob("*") if path.is_file()]

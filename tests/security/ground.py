@@ -121,7 +121,7 @@ class Ground:
     def metric(self, program: str, name: str, **labels: str) -> float:
         """Return what a program's metrics page says, added up over labels that are not given."""
         port = next(one.port for one in self.deployment.programs() if one.name == program)
-        found = (sample for sample in samples(port) if sample.name == name)
+        found = (sample for sample in samples(self.deployment.data_dir, program, port) if sample.name == name)
         return sum(sample.value for sample in found if labels.items() <= sample.labels.items())
 
     async def until(self, asked: Any, timeout_s: float = _PATIENCE_S) -> Any:

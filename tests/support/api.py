@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ops.tls.principal import Principal, Role
 from pipeline.adapters.sql.view import SqlLedgerView
 from pipeline.apps.api import ApiParts, alarm, create_api
-from pipeline.apps.client_identity import Client, as_client
+from pipeline.apps.certified_client import Client
+from pipeline.apps.client_identity import as_client
 from pipeline.core.topics import Topics
 from pipeline.services.block_source import BlockSource
 from pipeline.services.follower import Follower

@@ -22,6 +22,7 @@ from pipeline.apps.local.settings_file import write_settings
 from pipeline.core.topics import Topics
 from tests.integration.kafka_clients import producer
 from tests.support.chain import Chain, framed
+from tests.support.pages import page
 from tests.support.world import World
 
 DEADLINE_S = 90.0
@@ -177,15 +178,7 @@ def running_city(city: City, height: int) -> Iterator[City]:
             program(bkdms("--config", str(platform), "worker", "platform"), city.folder)
         )
         served = running.enter_context(program(bkdms("--config", str(api), "serve"), city.folder))
-        metrics = f"http://127.0.0.1:{city.ports['platform']}/metrics"
         published = f"bkdms_platform_published_packets_total {SITES * PACKETS:.1f}"
-        worker.until(lambda _: published in _text(metrics))
+        worker.until(lambda _: published in page(city.stack, "attached", city.ports["platform"]))
         served.until(lambda _: city.is_served(height))
         yield city
-
-
-def _text(url: str) -> str:
-    try:
-        return httpx.get(url).text
-    except httpx.TransportError:
-        return ""

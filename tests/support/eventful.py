@@ -17,6 +17,7 @@ import redis
 
 from ops import ports
 from ops.kafka import broker
+from ops.ports import HOST
 from ops.prometheus.configuration import Target
 from ops.redis import server as redis_server
 from ops.tls.principal import Role
@@ -27,6 +28,7 @@ from pipeline.apps.demo.hostile import HostileClients
 from pipeline.apps.demo.liar import Liar
 from pipeline.apps.demo.scene import Actor, Scene
 from pipeline.apps.local.deployment import LocalDeployment
+from pipeline.apps.local.probes import WATCHER
 from pipeline.apps.local.settings_file import write_settings
 from pipeline.core import avro
 from pipeline.core.admission import PACKET_SCHEMA
@@ -61,11 +63,15 @@ class Eventful:
     ports: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def targets(cls, folder: Path) -> tuple[dict[str, int], list[Target]]:
+    def targets(cls, folder: Path, deployment: LocalDeployment) -> tuple[dict[str, int], list[Target]]:
         """Reserve ports for the programs beside the deployment; return them, and whom Prometheus asks there."""
         taken = ports.reserve(folder / "beside.json", [EXPORTER, SITE, SLOW])
-        jobs = {EXPORTER: "export", SITE: "site", SLOW: "validator"}
-        return taken, [Target(jobs[name], name, f"127.0.0.1:{port}") for name, port in taken.items()]
+        files = deployment.stack.credentials(WATCHER.role, WATCHER.name)
+        return taken, [
+            Target("export", EXPORTER, f"{HOST}:{taken[EXPORTER]}", files, Role.EXPORTER.page_host),
+            Target("validator", SLOW, f"{HOST}:{taken[SLOW]}", files, Role.VALIDATOR.page_host),
+            Target("site", SITE, f"{HOST}:{taken[SITE]}"),
+        ]
 
     @property
     def measurements(self) -> Path:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,10 +9,9 @@ import psutil
 
 from pipeline.adapters.keystore import secret_bytes
 from pipeline.apps.keys import key_files, key_vault
+from pipeline.apps.local.probes import worker_page
 from pipeline.config import Settings
 from pipeline.core.keys import Use
-
-_TIMEOUT_S = 10
 
 
 def secrets_of(operator: Settings, site: Settings) -> dict[str, bytes]:
@@ -56,12 +54,13 @@ def in_processes(pids: Iterable[int], secrets: Mapping[str, bytes]) -> list[str]
     return found
 
 
-def in_metrics(ports: Iterable[int], secrets: Mapping[str, bytes]) -> list[str]:
-    """Return ``secret: port`` for each page of metrics that shows a secret."""
+def in_metrics(data_dir: Path, secrets: Mapping[str, bytes]) -> list[str]:
+    """Return ``secret: worker`` for each page of metrics of a local deployment that shows a secret, or is missing."""
     found = []
-    for port in ports:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=_TIMEOUT_S) as page:
-            found += [f"{name}: metrics at {port}" for name in _seen(page.read(), secrets)]
+    for worker, port in _workers(data_dir).items():
+        page = worker_page(data_dir, worker, port)
+        found += [f"no page: {worker}"] if page is None else []
+        found += [f"{name}: metrics of {worker}" for name in _seen(page or b"", secrets)]
     return found
 
 
@@ -71,10 +70,12 @@ def processes_below(pid: int) -> list[int]:
     return [pid, *(child.pid for child in process.children(recursive=True))]
 
 
-def metrics_ports(data_dir: Path) -> list[int]:
-    """Return the ports of a local deployment's workers that serve metrics over HTTP."""
+def _workers(data_dir: Path) -> dict[str, int]:
+    """Return the ports of a local deployment's workers by name."""
     ports: dict[str, int] = json.loads((data_dir / "worker-ports.json").read_text())
-    return [port for name, port in ports.items() if name.startswith(("node-", "validator-", "platform"))]
+    return {
+        name: port for name, port in ports.items() if name.startswith(("node-", "validator-", "platform"))
+    }
 
 
 def _seen(content: bytes, secrets: Mapping[str, bytes]) -> list[str]:

@@ -58,11 +58,18 @@ def main() -> int:
     logs.configure("info")
     stray = socket.create_server(("127.0.0.1", 0)) if mode == "stray socket" else None
     tls = TlsFiles(folder / "w/ca.pem", folder / "w/certificate.pem", folder / "w/key.pem")
-    settings = Settings.model_validate({"worker": {"metrics_port": port or None}})
+    settings = Settings.model_validate(
+        {
+            "data_dir": folder / "unused",
+            "worker": {"metrics_port": port or None},
+            "kafka": {"ca": tls.ca, "certificate": tls.certificate, "key": tls.key},
+            "transport": {"insecure_metrics": mode == "plain"},
+            "pki": {"revoked": folder / "revoked.json"},
+        }
+    )
     options = WorkerOptions(
         "w",
-        "127.0.0.1",
-        port or None,
+        settings,
         KafkaConnection("127.0.0.1:1", tls, "w"),
         folder / "data",
         upkeep_of("validator", settings),

@@ -4,13 +4,12 @@ import json
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
 
-from ops.ports import HOST, reserve
+from ops.ports import reserve
 from ops.stack import EmbeddedStack
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
 from pipeline.apps.local.settings_file import write_settings
@@ -19,6 +18,7 @@ from pipeline.core.topics import Topics
 from pipeline.ports import Outgoing, Received
 from schemas import schema
 from tests.support.nodes import tls
+from tests.support.pages import page
 from tests.support.validation import enrolments
 from tests.support.world import TestSite, World
 
@@ -84,11 +84,7 @@ class ValidatorRig:
     def metrics(self, name: str) -> str:
         """Return a validator's metrics page; nothing where it does not answer."""
         port = reserve(self.folder / "ports.json", [name])[name]
-        try:
-            with urllib.request.urlopen(f"http://{HOST}:{port}/metrics", timeout=5) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return ""
+        return page(self.stack, name, port)
 
     def counted(self, name: str, outcome: str) -> int:
         """Return how many records a validator counted with an outcome."""

@@ -14,8 +14,8 @@ from ops.tls.principal import Principal, Role
 from pipeline.adapters.sql.assess_reader import AssessmentReader
 from pipeline.adapters.sql.engine import open_sqlite
 from pipeline.adapters.tls import TlsFiles, client_context
+from pipeline.apps.certified_client import principal_of
 from pipeline.apps.cli.serve import server_tls
-from pipeline.apps.client_identity import principal_of
 from pipeline.config import ApiSettings
 from pipeline.core.assess.document import parse_time, time_text
 from tests.support.api import ApiCase

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from ops.access_table import ACCESS, Socket
 from ops.tls.authority import LEAF_LIFETIME, Authority, CertificateFiles
 from ops.tls.holders import Holders, Lifetimes
 from ops.tls.principal import Principal, Role
@@ -113,7 +114,28 @@ def test_sites_and_parts_have_authorities_of_their_own(
     of_sites = role in {Role.SITE, Role.CLIENT}
     assert branch_of(role) is (Branch.SITES if of_sites else Branch.PLATFORM)
     made.verify_directly_issued_by(authority.issuers[branch_of(role)].certificate)
-    assert (ExtendedKeyUsageOID.SERVER_AUTH in usages(made)) == role.is_server
+    assert (ExtendedKeyUsageOID.SERVER_AUTH in usages(made)) == (role.is_server or role.page_host is not None)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_worker_may_serve_its_page_and_pass_for_no_other_server(
+    issued: Callable[[Principal], CertificateFiles], role: Role
+) -> None:
+    """What the table lets serve metrics, but for sites, whose certificates serve nothing."""
+    serves = Socket.METRICS in ACCESS[role].listens and role is not Role.SITE
+    assert (role.page_host is not None) == serves
+    if serves:
+        made = leaf(issued(Principal(role, "x")).certificate.read_bytes())
+        names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        assert list(names) == [x509.DNSName(f"{role}.metrics.bkdms.internal")]
+
+
+def test_a_certificate_that_lacks_the_name_of_its_page_is_old(authority: Authority, tmp_path: Path) -> None:
+    """As workers had them before they served pages over TLS."""
+    files = authority.issue(NODE, tmp_path / "n", now=NOW)
+    assert authority.is_fresh(NODE, files, now=NOW)
+    other = authority.issue(Principal(Role.REGISTRAR, "r"), tmp_path / "r", now=NOW)
+    assert not authority.is_fresh(NODE, other, now=NOW)
 
 
 def test_a_site_reaches_a_broker_and_the_broker_knows_it(

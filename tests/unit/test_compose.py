@@ -149,7 +149,9 @@ def test_a_program_is_asked_where_it_listens(program: Any) -> None:
     assert program.address is not None
     host, _, port = program.address.partition(":")
     assert host == program.name
-    assert any(f":{port}/health/ready" in word for word in EVERY[program.name]["healthcheck"]["test"])
+    test = EVERY[program.name]["healthcheck"]["test"]
+    assert any(f":{port}/health/ready" in word for word in test)
+    assert program.role.page_host in (None, test[-1])
     assert {"stream", "watch"} <= set(EVERY[program.name]["networks"])
 
 

@@ -11,6 +11,7 @@ import pytest
 from ops.prometheus import server
 from ops.prometheus.configuration import RULES_FILE, Target, configuration
 from ops.tls.authority import CertificateFiles
+from ops.tls.principal import Role
 from pipeline.core.errors import ConfigError
 
 NODES = [Target("node", "node-1", "127.0.0.1:1"), Target("node", "node-2", "127.0.0.1:2")]
@@ -42,6 +43,16 @@ def test_only_a_program_with_tls_is_asked_over_it(tmp_path: Path) -> None:
         str(files.key),
     )
     assert "insecure_skip_verify" not in api["tls_config"]
+
+
+def test_a_worker_is_asked_for_by_the_name_of_its_page_wherever_it_runs(tmp_path: Path) -> None:
+    files = CertificateFiles.of(tmp_path)
+    host = Role.NODE.page_host
+    node, api = parsed(
+        Target("node", "node-1", "127.0.0.1:1", files, host), Target("api", "api", "127.0.0.1:3", files)
+    )["scrape_configs"]
+    assert node["tls_config"]["server_name"] == "node.metrics.bkdms.internal"
+    assert "server_name" not in api["tls_config"]
 
 
 def test_the_rules_are_ours_unless_others_are_named(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_health_trusts_our_authority_alone(made: Folders) -> None:
     assert len(context.get_ca_certs()) == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["ftp://x"], ["http://a", "b", "c"]])
+@pytest.mark.parametrize("arguments", [[], ["ftp://x"], ["http://a", "b", "c", "d"]])
 def test_health_explains_its_use(arguments: list[str]) -> None:
     assert health.main(arguments) == 2
 

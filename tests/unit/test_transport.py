@@ -1,14 +1,23 @@
 """What is not protected is refused, unless a setting says insecure; and then every start says so."""
 
+from pathlib import Path
+
 import pytest
 import structlog
 from prometheus_client import REGISTRY
 
 from pipeline.apps.observed import observe
 from pipeline.config import Settings, load_settings
-from pipeline.config.transport import TransportSettings, demand_protected, demand_tls, insecure_settings
+from pipeline.config.transport import (
+    TransportSettings,
+    demand_own_machine,
+    demand_protected,
+    demand_tls,
+    insecure_settings,
+)
 from pipeline.core.errors import ConfigError
 from tests.support.clean_env import clean_env
+from tests.support.command_line import run
 
 __all__ = ["clean_env"]
 
@@ -26,9 +35,6 @@ UNSAFE = [
     ("insecure_store", {"store_url": f"{HERE}&hostaddr=10.0.0.1"}),
     ("insecure_api", {"api_url": "http://127.0.0.1:8480"}),
     ("insecure_api", {"api_url": "http://api.example"}),
-    ("insecure_metrics", {"metrics_host": "0.0.0.0"}),
-    ("insecure_metrics", {"metrics_host": "::"}),
-    ("insecure_metrics", {"metrics_host": "metrics.example"}),
 ]
 ALLOWED: list[dict[str, str]] = [
     {},
@@ -36,20 +42,20 @@ ALLOWED: list[dict[str, str]] = [
     {"store_url": f"{STORE}?{FULL}&ssl_min_protocol_version=TLSv1.3"},
     {"store_url": HERE},
     {"api_url": "https://api.example"},
-    {"metrics_host": "127.0.0.1"},
-    {"metrics_host": "::1"},
-    {"metrics_host": "localhost"},
 ]
+
+
+def switched(*switches: str) -> TransportSettings:
+    """The settings with these switches on."""
+    return TransportSettings.model_validate(dict.fromkeys(switches, True))
 
 
 def judge(given: dict[str, str], *switches: str) -> None:
     """Judge settings with these switches on."""
-    transport = TransportSettings.model_validate(dict.fromkeys(switches, True))
     demand_protected(
-        transport,
+        switched(*switches),
         store_url=given.get("store_url", "sqlite:////s.sqlite"),
         api_url=given.get("api_url"),
-        metrics_host=given.get("metrics_host"),
     )
 
 
@@ -101,14 +107,26 @@ def test_a_program_does_not_start_with_an_unprotected_peer(
     assert "transport.insecure_store" in insecure_settings(load_settings())
 
 
-def test_a_metrics_host_counts_where_metrics_are_served(
-    clean_env: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("BKDMS_WORKER__METRICS_HOST", "0.0.0.0")
-    load_settings()
-    monkeypatch.setenv("BKDMS_WORKER__METRICS_PORT", "9100")
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "metrics.example"])
+def test_a_sites_page_stays_on_its_machine_unless_a_setting_accepts_more(host: str) -> None:
     with pytest.raises(ConfigError, match="insecure_metrics"):
-        load_settings()
+        demand_own_machine(switched(), host)
+    demand_own_machine(switched("insecure_metrics"), host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_a_sites_page_is_served_on_its_machine(host: str) -> None:
+    demand_own_machine(switched(), host)
+
+
+def test_a_site_with_a_page_for_others_does_not_start(
+    clean_env: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BKDMS_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("BKDMS_WORKER__METRICS_HOST", "0.0.0.0")
+    monkeypatch.setenv("BKDMS_WORKER__METRICS_PORT", "9100")
+    assert run("site", "run") == 2
+    assert "insecure_metrics" in capsys.readouterr().err
 
 
 def test_every_start_warns_of_every_insecure_setting(

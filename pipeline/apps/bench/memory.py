@@ -12,7 +12,6 @@ from typing import Any, Final
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from ops.ports import HOST
 from ops.tls.principal import Role
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection
 from pipeline.adapters.tls import TlsFiles
@@ -20,7 +19,7 @@ from pipeline.apps.bench.enrolments import enrolments
 from pipeline.apps.bench.packets import made_packets
 from pipeline.apps.bench.plan import BenchPlan
 from pipeline.apps.local.deployment import LocalDeployment, LocalPlan, Program
-from pipeline.apps.local.probes import fetch
+from pipeline.apps.local.probes import worker_page
 from pipeline.core import avro
 from pipeline.core.admission import CONTROL_SCHEMA, PACKET_SCHEMA
 from pipeline.core.errors import TransientError
@@ -67,7 +66,8 @@ class _Watched:
         status = next(c for c in self.deployment.stack.children() if c.name == self._program.name)
         if status.pid is None or status.restarts:
             raise TransientError(f"the node ended; see {status.log_file}", code="bench_node")
-        page = await asyncio.to_thread(fetch, f"http://{HOST}:{self._program.port}/metrics")
+        folder, program = self.deployment.data_dir, self._program
+        page = await asyncio.to_thread(worker_page, folder, program.name, program.port)
         for family in text_string_to_metric_families((page or b"").decode()):
             self.tree = next((int(s.value) for s in family.samples if s.name == _TREE), self.tree)
         self.samples.append((self.tree, psutil.Process(status.pid).memory_info().rss))

@@ -113,10 +113,12 @@ def _with_agent(
     from pipeline.apps.observed import observe  # noqa: PLC0415
     from pipeline.apps.site_agent import open_site_agent  # noqa: PLC0415
     from pipeline.apps.upkeep import upkeep_of  # noqa: PLC0415
+    from pipeline.config.transport import demand_own_machine  # noqa: PLC0415
     from pipeline.telemetry.metrics import WORKER_READY  # noqa: PLC0415
 
     observe("site", settings)
     if settings.worker.metrics_port is not None:
+        demand_own_machine(settings.transport, settings.worker.metrics_host)
         start_http_server(settings.worker.metrics_port, settings.worker.metrics_host)
 
     async def main() -> "SiteStatus":

@@ -119,7 +119,7 @@ def _duplicates(deployment: LocalDeployment) -> int:
     """Return how many repeated packets a node that lived all the time has dropped."""
     dropped = (
         sample.value
-        for sample in samples(_port(deployment, _WITNESS_NODE))
+        for sample in samples(deployment.data_dir, _WITNESS_NODE, _port(deployment, _WITNESS_NODE))
         if sample.name == "bkdms_chain_outcomes_total" and sample.labels["outcome"] == "duplicate"
     )
     return int(sum(dropped))

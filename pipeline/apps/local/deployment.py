@@ -19,7 +19,7 @@ from ops.tls.principal import Role
 from pipeline.adapters.key_files import KeyFiles
 from pipeline.apps.authority import ChainFiles, ChainPlan, create_chain
 from pipeline.apps.keys import key_files
-from pipeline.apps.local.probes import is_healthy
+from pipeline.apps.local.probes import WATCHER, is_healthy
 from pipeline.apps.local.rotation import KeyRotation
 from pipeline.apps.local.settings_file import Table, write_settings
 from pipeline.apps.token_issuer import JWKS_NAME, TokenIssuer
@@ -157,6 +157,7 @@ class LocalDeployment:
             private_folder(self.data_dir / "settings")
             TokenIssuer(self.keys, self._token_key, self._jwks_file).signer()
             self._write_operator_settings()
+            self.stack.credentials(WATCHER.role, WATCHER.name)
             programs = [(program, self._settings(program)) for program in self.programs()]
             if servers_only:
                 return
@@ -223,14 +224,9 @@ class LocalDeployment:
 
     def targets(self) -> list[Target]:
         """Return every program of ours as Prometheus asks it for metrics."""
-        files = self.stack.credentials(Role.MONITOR, PROMETHEUS_NAME)
+        files = self.stack.credentials(WATCHER.role, WATCHER.name)
         return [
-            Target(
-                program.role.value,
-                program.name,
-                f"{HOST}:{program.port}",
-                files if program.is_https else None,
-            )
+            Target(program.role.value, program.name, f"{HOST}:{program.port}", files, program.role.page_host)
             for program in self.programs()
         ]
 
@@ -339,7 +335,11 @@ class LocalDeployment:
         )
 
     def _run(self, program: Program, settings: Path) -> None:
-        probe = partial(is_open, program.port) if program.is_https else partial(is_healthy, program.port)
+        probe = (
+            partial(is_open, program.port)
+            if program.is_https
+            else partial(is_healthy, self.data_dir, program.name, program.port)
+        )
         argv = self.python("pipeline.apps.cli", "--config", str(settings), *program.command)
         self.stack.run(program.name, argv, probe=probe, is_awaited=False)
 

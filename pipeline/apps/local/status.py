@@ -1,6 +1,7 @@
 """What ``bkdms status`` shows: every part, its state, address, lag and heights, read from the parts themselves."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from ops.supervisor import read_children
 from pipeline.adapters.listening_sockets import listening
 from pipeline.apps.local.deployment import API_NAME, PROMETHEUS_NAME
 from pipeline.apps.local.disk import disk_forecast
-from pipeline.apps.local.probes import fetch
+from pipeline.apps.local.expiries import read_expiries
+from pipeline.apps.local.probes import worker_page
 from pipeline.core.disk_forecast import DiskForecast
+from pipeline.core.expiries import Expiry
 
 _HEIGHTS = "bkdms_node_height"
 _LAG_SUFFIX = ("lag_records", "lag_blocks")
-# They serve no metrics of ours, or not without a certificate.
+# They serve no page of ours, or another one.
 _WITHOUT_OURS = (KAFKA, REDIS, POSTGRES, API_NAME, PROMETHEUS_NAME)
 
 
@@ -47,12 +50,13 @@ class PartStatus:
 
 @dataclass(frozen=True, slots=True)
 class StackStatus:
-    """All parts, which process holds the data folder (None: nothing runs), and how long the disk lasts."""
+    """All parts, which process holds the data folder (None: nothing runs), how long the disk lasts, what ends when."""
 
     data_dir: str
     process: int | None
     parts: tuple[PartStatus, ...]
     disk: DiskForecast | None = None
+    expiries: tuple[Expiry, ...] = ()
 
     @property
     def is_good(self) -> bool:
@@ -75,7 +79,8 @@ def read_status(data_dir: Path) -> StackStatus:
     parts = []
     for child in read_children(data_dir):
         port = ports.get(child.name)
-        lag, heights = _figures(port) if port and child.name not in _WITHOUT_OURS else (None, {})
+        shown = samples(data_dir, child.name, port) if port and child.name not in _WITHOUT_OURS else ()
+        lag, heights = _figures(shown)
         parts.append(
             PartStatus(
                 child.name,
@@ -90,7 +95,8 @@ def read_status(data_dir: Path) -> StackStatus:
                 _unexpected(data_dir, child, ports),
             )
         )
-    return StackStatus(str(data_dir), process, tuple(parts), disk_forecast(data_dir))
+    expiries = read_expiries(data_dir, time.time_ns() // 1_000_000)
+    return StackStatus(str(data_dir), process, tuple(parts), disk_forecast(data_dir), expiries)
 
 
 def _unexpected(data_dir: Path, child: ChildStatus, ports: dict[str, int]) -> tuple[str, ...]:
@@ -117,18 +123,18 @@ def _ports(file: Path) -> dict[str, int]:
     return reserve(file, ()) if file.exists() else {}
 
 
-def samples(port: int) -> Iterator[Sample]:
-    """Yield every sample that a worker's metrics page shows now; none where it does not answer."""
-    text = fetch(f"http://{HOST}:{port}/metrics")
+def samples(data_dir: Path, name: str, port: int) -> Iterator[Sample]:
+    """Yield every sample that the metrics page of a stack's worker shows now; none where it does not answer."""
+    text = worker_page(data_dir, name, port)
     for family in text_string_to_metric_families(text.decode()) if text else ():
         yield from family.samples
 
 
-def _figures(port: int) -> tuple[int | None, dict[str, int]]:
+def _figures(shown: Iterable[Sample]) -> tuple[int | None, dict[str, int]]:
     """Return lag in records and heights by stage from a worker's metrics."""
     lag: int | None = None
     heights: dict[str, int] = {}
-    for sample in samples(port):
+    for sample in shown:
         if sample.name == _HEIGHTS:
             heights[sample.labels["stage"]] = int(sample.value)
         elif sample.name.endswith(_LAG_SUFFIX):

@@ -194,7 +194,8 @@ def _prometheus(plan: DeploymentPlan, folders: Folders, chain: ChainFiles, monit
             _JOBS.get(program.role, program.role.value),
             program.name,
             program.address,
-            _seen(plan, monitor.name) if program.role is Role.API else None,
+            None if program.role is Role.SITE else _seen(plan, monitor.name),
+            program.role.page_host,
         )
         for program in plan.programs
         if program.address is not None and program.role is not Role.MONITOR

@@ -42,8 +42,8 @@ def settings_tables(plan: DeploymentPlan, program: ProgramTable) -> dict[str, An
         tables = {"topic_prefix": plan.chain.topic_prefix} | tables
     if program.address is not None and program.role is not Role.API:
         tables["worker"] = {"metrics_host": plan.listen, "metrics_port": port_of(program.address)}
-        if not is_loopback(plan.listen):
-            # Metrics have no TLS; the plan's own network is all that sees them.
+        if program.role is Role.SITE and not is_loopback(plan.listen):
+            # A site's certificate serves nothing; the plan's own network is all that sees its page.
             tables["transport"] = {"insecure_metrics": True}
     for name, table in program.settings.items():
         tables[name] = {**tables.get(name, {}), **table}

@@ -159,8 +159,7 @@ def account(
 
     options = WorkerOptions(
         name,
-        settings.worker.metrics_host,
-        settings.worker.metrics_port,
+        settings,
         connection,
         settings.node_state_dir,
         upkeep_of("node", settings),

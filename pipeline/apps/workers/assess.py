@@ -70,8 +70,7 @@ def assess(
     group = f"bkdms-assess-{genesis.chain[:8].hex()}"
     options = WorkerOptions(
         name,
-        settings.worker.metrics_host,
-        settings.worker.metrics_port,
+        settings,
         connection,
         settings.data_dir / "workers" / name,
         upkeep_of("assess", settings),

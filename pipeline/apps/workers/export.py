@@ -134,8 +134,7 @@ def export(
     connection = kafka_connection(settings, name)
     options = WorkerOptions(
         name,
-        settings.worker.metrics_host,
-        settings.worker.metrics_port,
+        settings,
         connection,
         settings.data_dir / "workers" / name,
         upkeep_of("export", settings),

@@ -55,8 +55,7 @@ def parquet(
     )
     options = WorkerOptions(
         name,
-        settings.worker.metrics_host,
-        settings.worker.metrics_port,
+        settings,
         connection,
         settings.data_dir / "workers" / name,
         upkeep_of("parquet", settings),

@@ -65,8 +65,7 @@ def platform(
     )
     options = WorkerOptions(
         name,
-        settings.worker.metrics_host,
-        settings.worker.metrics_port,
+        settings,
         connection,
         settings.data_dir / "workers" / name,
         upkeep_of("platform", settings),

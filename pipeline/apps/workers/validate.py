@@ -83,8 +83,7 @@ def validate(
     connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{name}")
     options = WorkerOptions(
         name,
-        settings.worker.metrics_host,
-        settings.worker.metrics_port,
+        settings,
         connection,
         settings.data_dir / "workers" / name,
         upkeep_of("validator", settings),
