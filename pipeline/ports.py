@@ -6,7 +6,7 @@ All raise ``TransientError`` where the same call may succeed later; anything els
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Use
@@ -15,8 +15,7 @@ from pipeline.core.signing import Signer
 from pipeline.core.state import ChainState, Changes
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """One record from a topic; ``time_ms`` is its Kafka timestamp."""
 
     topic: str
@@ -27,8 +26,7 @@ class Received:
     value: bytes | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One record for a topic; ``partition`` None lets the key decide."""
 
     topic: str

@@ -92,18 +92,21 @@ class Entry:
     @property
     def encoded_size(self) -> int:
         """Size in an encoded block, bytes."""
-        numbers = avro.long_size(self.kind) + avro.long_size(self.offset) + avro.long_size(self.time_ms)
-        return numbers + avro.bytes_size(len(self.payload))
+        length = len(self.payload)
+        # One byte for the kind, which is small.
+        numbers = 1 + avro.long_size(self.offset) + avro.long_size(self.time_ms)
+        return numbers + avro.long_size(length) + length
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block with its encodings."""
+    """A block with its encodings; ``entry_hashes`` are its entries' leaf hashes, where somebody hashed them already."""
 
     header: Header
     entries: tuple[Entry, ...]
     header_bytes: bytes
     encoded: bytes
+    entry_hashes: tuple[bytes, ...] = field(default=(), repr=False, compare=False)
     _leaves: list[bytes] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @property
@@ -115,7 +118,7 @@ class Block:
     def leaf_hashes(self) -> list[bytes]:
         """Leaf hashes that the block adds to the tree: its entries, then its header."""
         if not self._leaves:  # hashed once, wanted by several
-            self._leaves.extend([entry.leaf_hash for entry in self.entries])
+            self._leaves.extend(self.entry_hashes or [entry.leaf_hash for entry in self.entries])
             self._leaves.append(leaf_hash(header_leaf(self.header)))
         return list(self._leaves)
 
@@ -160,18 +163,26 @@ def encode_header(header: Header) -> bytes:
     return avro.encode(_HEADER, fields | {"source": _source_fields(header.source)})
 
 
-def make_block(header: Header, entries: Sequence[Entry]) -> Block:
-    """Encode header and entries to a block."""
+def make_block(header: Header, entries: Sequence[Entry], leaf_hashes: Iterable[bytes] = ()) -> Block:
+    """Encode header and entries to a block; ``leaf_hashes`` of all entries save hashing them again."""
     header_bytes = encode_header(header)
-    value = {
-        "header": {name: getattr(header, name) for name in Header.__slots__}
-        | {"source": _source_fields(header.source)},
-        "entries": [
-            {"kind": int(e.kind), "offset": e.offset, "time": e.time_ms, "payload": e.payload}
-            for e in entries
-        ],
-    }
-    return Block(header, tuple(entries), header_bytes, avro.encode(_BLOCK, value))
+    encoded = b"".join((header_bytes, _encode_entries(entries)))
+    return Block(header, tuple(entries), header_bytes, encoded, tuple(leaf_hashes))
+
+
+def _encode_entries(entries: Sequence[Entry]) -> bytes:
+    """Return the Avro array of a block's entries."""
+    if not entries:
+        return avro.ARRAY_END
+    parts, long_bytes = [avro.long_bytes(len(entries))], avro.long_bytes
+    time_ms, time = -1, b""
+    for entry in entries:
+        if entry.time_ms != time_ms:  # records of one batch have the same
+            time_ms, time = entry.time_ms, long_bytes(entry.time_ms)
+        payload = entry.payload
+        parts += (long_bytes(entry.kind), long_bytes(entry.offset), time, long_bytes(len(payload)), payload)
+    parts.append(avro.ARRAY_END)
+    return b"".join(parts)
 
 
 def encode_certified(block: Block, certificate: bytes) -> bytes:
@@ -181,12 +192,7 @@ def encode_certified(block: Block, certificate: bytes) -> bytes:
 
 def bytes_value(data: bytes) -> bytes:
     """Return the Avro encoding of a bytes value."""
-    length, prefix = len(data) << 1, bytearray()
-    while length > 127:
-        prefix.append(length & 127 | 128)
-        length >>= 7
-    prefix.append(length)
-    return bytes(prefix) + data
+    return avro.long_bytes(len(data)) + data
 
 
 def parse_header(data: bytes) -> Header | None:

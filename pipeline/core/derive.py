@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from pipeline.core.admission import Parsed, SignatureCheck, enact, is_signed, judge, parse_value
 from pipeline.core.block import HEADER_VERSION, Block, Entry, Header, Kind, LogSource, make_block
@@ -12,7 +13,7 @@ from pipeline.core.checkpoint import Checkpoint
 from pipeline.core.control import Control, Reanchor
 from pipeline.core.errors import IntegrityError
 from pipeline.core.genesis import RULES_VERSION
-from pipeline.core.merkle import Frontier, leaf_hash, root_of
+from pipeline.core.merkle import Frontier, root_of
 from pipeline.core.outcome import Outcome
 from pipeline.core.packet import Packet
 from pipeline.core.quorum import Policy
@@ -25,8 +26,7 @@ _MAX_REFUSED_BYTES = 4_000_000
 _REFUSED_OVERHEAD_BYTES = 256  # what a refusal costs beside its value, so that empty ones are bounded, too
 
 
-@dataclass(frozen=True, slots=True)
-class LogRecord:
+class LogRecord(NamedTuple):
     """One record of the chain log: offset, broker time in milliseconds, value."""
 
     offset: int
@@ -58,8 +58,7 @@ class Derived:
     outcomes: Counter[Outcome]
 
 
-@dataclass(frozen=True, slots=True)
-class Fed:
+class Fed(NamedTuple):
     """What feeding one record gave: its outcome and the blocks that it closed, if any."""
 
     outcome: Outcome
@@ -79,6 +78,7 @@ class Deriver:
         self._incarnation = self.state.head.incarnation
         self._is_untouched = True
         self._entries: list[Entry] = []
+        self._entry_hashes: list[bytes] = []
         self._size = _HEADER_ROOM_BYTES
         self._period_start = 0
         self._digest = sha256(_DIGEST_PREFIX)
@@ -124,12 +124,13 @@ class Deriver:
         elif jumps:
             raise _gap(before, record.offset)
         entry = _entry(parsed, record) if outcome is Outcome.ADMITTED else None
-        if entry is not None and self._size + entry.encoded_size > self.state.contract.max_block:
+        size = entry.encoded_size if entry is not None else 0
+        if entry is not None and self._size + size > self.state.contract.max_block:
             closed.append(self._close())
         self._consume(record, outcome)
         if entry is not None and not isinstance(parsed, Outcome):
             enact(self.state, parsed)
-            self._add(entry)
+            self._add(entry, size)
             if len(self._entries) >= self.state.contract.max_entries or self.state.has_new_terms:
                 closed.append(self._close())
         return Fed(outcome, tuple(closed))
@@ -141,11 +142,12 @@ class Deriver:
     def _period_of(self, time_ms: int) -> int:
         return time_ms - time_ms % self.state.contract.period_ms
 
-    def _add(self, entry: Entry) -> None:
+    def _add(self, entry: Entry, size: int) -> None:
         if not self._entries:
             self._period_start = self._period_of(entry.time_ms)
         self._entries.append(entry)
-        self._size += entry.encoded_size
+        self._entry_hashes.append(entry.leaf_hash)
+        self._size += size
 
     def _consume(self, record: LogRecord, outcome: Outcome) -> None:
         value = record.value or b""
@@ -159,7 +161,7 @@ class Deriver:
             self._refused_bytes += cost
 
     def _close(self) -> Derived:
-        block = make_block(self._header(), self._entries)
+        block = make_block(self._header(), self._entries, self._entry_hashes)
         before, policy = self.state.head.frontier, self.state.policy
         frontier = self.state.seal(block)
         checkpoint = Checkpoint(self.state.genesis.origin, frontier.size, frontier.root())
@@ -182,7 +184,7 @@ class Deriver:
             previous_hash=head.block_hash,
             first_index=head.frontier.size,
             entry_count=len(self._entries),
-            entries_root=entries_root(self._entries),
+            entries_root=root_of(self._entry_hashes),
             source=LogSource(
                 self._incarnation, genesis.topic, genesis.partition, self._first, self.next_offset
             ),
@@ -197,7 +199,7 @@ def _gap(expected: int, found: int) -> IntegrityError:
 
 def entries_root(entries: Sequence[Entry]) -> bytes:
     """Return the RFC 6962 root over a block's entries, 32 bytes."""
-    return root_of([leaf_hash(entry.leaf) for entry in entries])
+    return root_of([entry.leaf_hash for entry in entries])
 
 
 def _entry(parsed: Parsed, record: LogRecord) -> Entry:

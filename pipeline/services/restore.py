@@ -220,7 +220,7 @@ class Restore:
     async def _append(self, data: bytes) -> None:
         parsed = parse_certified(data)
         assert parsed is not None  # noqa: S101  it extended the chain
-        await self._send(publication(self._genesis, self._topics, ledger_block(parsed[0], data), ()))
+        await self._send(publication(self._genesis, self._topics, ledger_block(parsed[0], data), None))
 
     async def _send(self, records: Sequence[Outgoing]) -> None:
         self._done.waiting.extend(records)

@@ -30,8 +30,8 @@ class SignaturePool:
         known = {key: good for chunk in results for key, good in chunk}
 
         def looked_up(key: PublicKey, packet: Packet) -> bool:
-            # The identifier does not cover the signature, so the signature is part of the look-up.
-            good = known.get((key.fingerprint, packet.packet_id, packet.signature))
+            # By all bytes of the packet: its identifier does not cover the signature.
+            good = known.get((key.fingerprint, packet.raw))
             return is_signed(key, packet) if good is None else good
 
         return looked_up
@@ -59,8 +59,5 @@ class SignaturePool:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _verify_chunk(pairs: Sequence[tuple[PublicKey, Packet]]) -> list[tuple[tuple[bytes, bytes, bytes], bool]]:
-    return [
-        ((key.fingerprint, packet.packet_id, packet.signature), is_signed(key, packet))
-        for key, packet in pairs
-    ]
+def _verify_chunk(pairs: Sequence[tuple[PublicKey, Packet]]) -> list[tuple[tuple[bytes, bytes], bool]]:
+    return [((key.fingerprint, packet.raw), is_signed(key, packet)) for key, packet in pairs]

@@ -93,7 +93,7 @@ def derived(genesis: Genesis) -> Iterator[tuple[str, object]]:
 def published(genesis: Genesis, found: Derived) -> list[Outgoing]:
     """Return what publishing a block sends."""
     held = ledger_block(found.block, certified(found))
-    return publication(genesis, Topics(), held, found.refused)
+    return publication(genesis, Topics(), held, found)
 
 
 def certified(found: Derived) -> bytes:

@@ -116,7 +116,7 @@ async def test_a_log_that_is_trimmed_meanwhile_is_compared_from_where_it_goes_on
 
 def with_value(offset: int, value: bytes | None) -> list[Received]:
     log = list(CHAIN.log)
-    log[offset] = replace(log[offset], value=value)
+    log[offset] = log[offset]._replace(value=value)
     return log
 
 

@@ -1,7 +1,7 @@
 """A node that starts after a disaster goes on only where root keys say so, and forgets no certified block."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,7 +28,7 @@ class LogReader(MemoryReader):
 
     async def fetch(self, max_records: int, timeout_ms: int) -> list[Received]:
         found = await super().fetch(max_records, timeout_ms)
-        return [replace(record, time_ms=NOW_MS + PERIOD_MS * record.offset) for record in found]
+        return [record._replace(time_ms=NOW_MS + PERIOD_MS * record.offset) for record in found]
 
 
 class Case:

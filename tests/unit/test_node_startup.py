@@ -26,7 +26,7 @@ class LogReader(MemoryReader):
 
     async def fetch(self, max_records: int, timeout_ms: int) -> list[Received]:
         found = await super().fetch(max_records, timeout_ms)
-        return [replace(record, time_ms=NOW_MS + PERIOD_MS * record.offset) for record in found]
+        return [record._replace(time_ms=NOW_MS + PERIOD_MS * record.offset) for record in found]
 
 
 @dataclass

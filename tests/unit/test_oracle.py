@@ -62,7 +62,7 @@ async def test_values_sent_again_in_another_packet_are_doubled(tmp_path: Path) -
 
 async def test_a_packet_that_is_in_the_ledger_twice_is_doubled(case: OracleCase) -> None:
     (entry,) = case.chain.blocks[-1].block.entries
-    case.values[-1] = case.last_block([entry, entry._replace(offset=entry.offset + 1)])
+    case.values[-1] = case.last_block([entry, replace(entry, offset=entry.offset + 1)])
     verdict = case.judge()
     assert (verdict.missing, verdict.doubled) == (0, 2)
     assert said(verdict.problems, "in the ledger twice")
@@ -84,7 +84,7 @@ async def test_a_packet_whose_bytes_differ_between_ledger_and_store_is_altered(c
     (entry,) = case.chain.blocks[-1].block.entries
     payload = bytearray(entry.payload)
     payload[-100] ^= 1
-    case.values[-1] = case.last_block([entry._replace(payload=bytes(payload))])
+    case.values[-1] = case.last_block([replace(entry, payload=bytes(payload))])
     verdict = case.judge()
     assert (verdict.missing, verdict.doubled, verdict.altered) == (0, 0, 1)
     assert said(verdict.problems, "packet", "fd00::2", "check_code", "city_data", "packet_id")
@@ -216,7 +216,7 @@ async def test_a_packet_that_does_not_follow_its_sites_last_one_is_named(case: O
     site = case.sites[1]
     site.previous = bytes(32)
     stray = site.packet([20, 21], time_ms=time_ms(2))
-    case.values[-1] = case.last_block([entry._replace(payload=stray)])
+    case.values[-1] = case.last_block([replace(entry, payload=stray)])
     assert said(case.judge().problems, "fd00::2", "does not follow the site's packet before it")
 
 
@@ -224,7 +224,7 @@ async def test_a_packet_whose_sequence_falls_is_named(case: OracleCase) -> None:
     (entry,) = case.chain.blocks[-1].block.entries
     site = case.sites[1]
     stray = site.packet([20, 21], time_ms=time_ms(2), sequence=2)
-    case.values[-1] = case.last_block([entry, entry._replace(payload=stray, offset=entry.offset + 1)])
+    case.values[-1] = case.last_block([entry, replace(entry, payload=stray, offset=entry.offset + 1)])
     assert said(case.judge().problems, "fd00::2", "sequence 2 after 3")
 
 

@@ -7,7 +7,7 @@ certificates at one height halt the node.
 
 from enum import StrEnum
 
-from pipeline.core.block import Block, parse_certified
+from pipeline.core.block import Block, Header, parse_certified, parse_header
 from pipeline.core.errors import IntegrityError
 from pipeline.core.merkle import Frontier
 from pipeline.core.quorum import Certified, PolicyAt, check_stated
@@ -40,7 +40,7 @@ class Committer:
             IntegrityError: the ledger holds another certified block at this height.
             TransientError: Redis is not there.
         """
-        header = _parsed(block.certified).header
+        header = _header(block)
         for _ in range(_ATTEMPTS):
             if await self._ledger.extend(header.previous_hash, block):
                 return block
@@ -74,6 +74,8 @@ class Committer:
         if body is None:
             same = head.height > block.height or head.block_hash == block.block_hash
             return block if same else None
+        if body == block.certified:
+            return block
         parsed = parse_certified(body)
         if parsed is None or not self._certifies(before, *parsed):
             return None
@@ -96,7 +98,7 @@ class Committer:
             certified is not None
             and (header.height, parsed[0].hash) == (head.height, head.block_hash)
             and certified.checkpoint.size == header.tree_size
-            and header.tree_size > _parsed(block.certified).header.tree_size
+            and header.tree_size > _header(block).tree_size
         )
 
     def _certificate(self, certificate: bytes) -> Certified | None:
@@ -124,10 +126,10 @@ def _reason(seen: LedgerHead | None, block: LedgerBlock) -> Repair:
     return Repair.BEHIND if 0 < seen.height < block.height else Repair.UNCERTIFIED
 
 
-def _parsed(certified: bytes) -> Block:
-    parsed = parse_certified(certified)
+def _header(block: LedgerBlock) -> Header:
+    parsed = parse_header(block.header)
     if parsed is None:
         raise IntegrityError(
-            "own folder: undecodable block; run 'bkdms ledger rebuild node'", code="node_folder"
+            "own folder: undecodable header; run 'bkdms ledger rebuild node'", code="node_folder"
         )
-    return parsed[0]
+    return parsed

@@ -1,6 +1,7 @@
 """Derive: consume the chain log, close blocks, persist signing records, cosign. And let time pass."""
 
 import asyncio
+from collections import Counter
 from functools import partial
 
 from pipeline.core.admission import TICK_VALUE, Parsed, parse_value
@@ -52,13 +53,16 @@ class Deriving:
         parsed = [parse_value(record.value) for record in records]
         check = await self._memory.links.pool.check_parsed(deriver.state, parsed)
         closed: list[Derived] = []
+        outcomes: Counter[Outcome] = Counter()
         for record, item in zip(records, parsed, strict=True):
             gap = self._gap(item)
             fed = deriver.feed(LogRecord(record.offset, record.time_ms, record.value), item, check)
             closed.extend(fed.closed)
-            metrics.OUTCOMES.labels(fed.outcome.label).inc()
+            outcomes[fed.outcome] += 1
             if gap and fed.outcome is Outcome.ADMITTED:
                 metrics.SEQUENCE_GAPS.inc(gap)
+        for outcome, count in outcomes.items():
+            metrics.OUTCOMES.labels(outcome.label).inc(count)
         if records:
             self._broker_ms, self._read_at_s = records[-1].time_ms, asyncio.get_running_loop().time()
         return closed

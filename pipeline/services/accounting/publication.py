@@ -1,12 +1,11 @@
 """What publishing a committed block puts on topics: refusals, site registrations, the block itself."""
 
-from collections.abc import Sequence
 
 from pipeline.core import avro
 from pipeline.core.admission import enrolled_key
 from pipeline.core.block import CERTIFIED_BLOCK, Block, Kind, parse_certified
 from pipeline.core.control import Amend, Control, Enrol, NewContract, Registrars, parse_control
-from pipeline.core.derive import Refused
+from pipeline.core.derive import Derived
 from pipeline.core.genesis import Genesis
 from pipeline.core.topics import Topics
 from pipeline.ports import LedgerBlock, Outgoing
@@ -20,12 +19,12 @@ from pipeline.services.site_directory import (
 
 
 def publication(
-    genesis: Genesis, topics: Topics, block: LedgerBlock, refused: Sequence[Refused]
+    genesis: Genesis, topics: Topics, block: LedgerBlock, derived: Derived | None
 ) -> list[Outgoing]:
-    """Return what publishing a committed block sends: refusals, site registrations, the block last."""
-    parsed = parse_certified(block.certified)
-    if parsed is None:
-        raise ValueError("a committed block decodes")
+    """Return what publishing a committed block sends: refusals, site registrations, the block last.
+
+    ``derived`` is the same block as this node derived it, if it still has that: refusals are known from it alone.
+    """
     records = [
         rejection(
             topics.rejected,
@@ -34,13 +33,20 @@ def publication(
             source=(genesis.topic, genesis.partition, item.record.offset, item.record.time_ms),
             value=item.record.value or b"",
         )
-        for item in refused
+        for item in (derived.refused if derived is not None else ())
     ]
-    records += registrations(genesis, topics, parsed[0])
+    records += registrations(genesis, topics, derived.block if derived is not None else _decoded(block))
     records.append(
         Outgoing(topics.blocks, block_value(block), block_key(genesis, block.height), genesis.partition)
     )
     return records
+
+
+def _decoded(block: LedgerBlock) -> Block:
+    parsed = parse_certified(block.certified)
+    if parsed is None:
+        raise ValueError("a committed block decodes")
+    return parsed[0]
 
 
 def block_value(block: LedgerBlock) -> bytes:

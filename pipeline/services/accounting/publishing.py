@@ -47,8 +47,11 @@ class Publishing:
     async def _read_back(self, record: Received) -> None:
         memory = self._memory
         body = certified_body(record.value)
-        parsed = parse_certified(body)
         memory.blocks_next = record.offset + 1
+        if self._is_next(body):
+            self._published(memory.published + 1)
+            return
+        parsed = parse_certified(body)
         if parsed is None or parsed[0].header.chain != memory.genesis.chain:
             self._forged(record, "not a block of this chain")
             return
@@ -66,11 +69,24 @@ class Publishing:
             self._forged(record, "another block than the one of its certificate")
             return
         if height == memory.published + 1:
-            memory.published = height
-            memory.unpublished.pop(height, None)
-            memory.links.store.mark_published(height, memory.blocks_next, height - KEPT_BLOCKS)
-            metrics.count_stage("published", height)
-            memory.bell.ring()
+            self._published(height)
+
+    def _is_next(self, body: bytes) -> bool:
+        """Tell whether a block is, byte for byte, the next to be read back, as this node committed and verified it."""
+        memory = self._memory
+        height, last = memory.published + 1, memory.committed
+        if last is None or height > last.block.height:
+            return False
+        held = last.block if height == last.block.height else memory.links.store.held_block(height)
+        return held is not None and held.certified == body
+
+    def _published(self, height: int) -> None:
+        memory = self._memory
+        memory.published = height
+        memory.unpublished.pop(height, None)
+        memory.links.store.mark_published(height, memory.blocks_next, height - KEPT_BLOCKS)
+        metrics.count_stage("published", height)
+        memory.bell.ring()
 
     def _forged(self, record: Received, why: str) -> None:
         metrics.FORGED.inc()
@@ -112,8 +128,9 @@ class Publishing:
     async def _publish(self, block: LedgerBlock) -> None:
         memory = self._memory
         derived = memory.unpublished.get(block.height)
-        refused = derived.refused if derived is not None else ()
-        sent = publication(memory.genesis, memory.topics, block, refused)
+        if derived is not None and derived.block.hash != block.block_hash:
+            derived = None
+        sent = publication(memory.genesis, memory.topics, block, derived)
         await memory.links.producer.send(sent)
         deadline = asyncio.get_running_loop().time() + _READ_BACK_S
         while memory.published < block.height:
