@@ -14,6 +14,7 @@ from pipeline.apps.bench.memory import measure_memory
 from pipeline.apps.bench.plan import BenchPlan
 from pipeline.apps.bench.proofs import COLD_PROOFS, measure_proofs
 from pipeline.apps.bench.suites import measure_suites
+from pipeline.apps.cli.bench_floor import floor
 from pipeline.apps.cli.bench_scaling import scaling
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.core.avro import require_compiled_reader
@@ -27,6 +28,7 @@ bench = typer.Typer(
 )
 stage = typer.Typer(no_args_is_help=True, help="Measure one stage of the pipeline by itself.")
 bench.add_typer(stage, name="stage")
+bench.command()(floor)
 bench.command()(scaling)
 
 Entries = Annotated[int, typer.Option(help="Packets in the chain.")]
