@@ -4,18 +4,25 @@ Owns meaning: unit, factor, range, quality. A bad value never stops its neighbou
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple
 
 from connectors.mapping import SiteMapping, ValueRule
-from connectors.parsing import Exact, Instant, as_written, parse_number, parse_time, rounded
+from connectors.parsing import (
+    Exact,
+    Instant,
+    as_written,
+    parse_number,
+    parse_plain,
+    parse_time,
+    rounded,
+)
 from connectors.records import Extending, KpiValue, NormalisedRecord, QualityCode, Rejected, RejectReason
 from schemas.catalogue import catalogue
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What one row became: a record, refused fields, both, or (``skipped``) neither, as it is not this site's."""
 
     record: NormalisedRecord | None = None
@@ -32,6 +39,7 @@ class Normaliser:
         assumed = max(mapping.quality, QualityCode.ASSUMPTION_ESTIMATE)
         self._extending = Extending(mapping.sensor, mapping.quality, mapping.source)
         self._assumed = Extending(mapping.sensor, assumed, mapping.source)
+        self._rules = [(rule, _keeps_digits(mapping, rule)) for rule in mapping.values]
 
     def normalise(self, row: int, cells: Mapping[str, str]) -> Outcome:
         """Normalise one row; ``cells`` has all of ``mapping.columns``, ``row`` is only for reports.
@@ -47,8 +55,8 @@ class Normaliser:
             return Outcome(rejected=(Rejected(row, rule.column, when),))
         values: list[KpiValue] = []
         rejected: list[Rejected] = []
-        for value_rule in mapping.values:
-            value = self._value(value_rule, cells)
+        for value_rule, keeps_digits in self._rules:
+            value = self._value(value_rule, cells, keeps_digits)
             if isinstance(value, KpiValue):
                 values.append(value)
             else:
@@ -57,10 +65,23 @@ class Normaliser:
         record = NormalisedRecord(when.time_ms, tuple(values), extending) if values else None
         return Outcome(record, tuple(rejected))
 
-    def _value(self, rule: ValueRule, cells: Mapping[str, str]) -> KpiValue | RejectReason:
+    def _value(
+        self, rule: ValueRule, cells: Mapping[str, str], keeps_digits: bool
+    ) -> KpiValue | RejectReason:
         text = cells[rule.column].strip()
         if text in self._mapping.missing:
             return RejectReason.MISSING_VALUE
+        exact = parse_plain(text) if keeps_digits else None
+        if exact is None:
+            found = self._exact(rule, cells, text)
+            if isinstance(found, RejectReason):
+                return found
+            exact = found
+        if not rule.limits.contains(exact.value):
+            return RejectReason.OUT_OF_RANGE
+        return KpiValue(rule.indicator, rule.data_point, exact.unscaled, exact.scale, rule.limits.unece_unit)
+
+    def _exact(self, rule: ValueRule, cells: Mapping[str, str], text: str) -> Exact | RejectReason:
         number = parse_number(text, self._mapping.decimal_mark)
         if isinstance(number, RejectReason):
             return number
@@ -69,12 +90,7 @@ class Normaliser:
             unit = self._catalogue.units.find(cells[rule.unit_column].strip())
         if unit is None:
             return RejectReason.UNKNOWN_UNIT
-        exact = self._convert(rule, number, unit)
-        if isinstance(exact, RejectReason):
-            return exact
-        if not rule.limits.contains(exact.value):
-            return RejectReason.OUT_OF_RANGE
-        return KpiValue(rule.indicator, rule.data_point, exact.unscaled, exact.scale, rule.limits.unece_unit)
+        return self._convert(rule, number, unit)
 
     def _convert(self, rule: ValueRule, number: Decimal, unit: str) -> Exact | RejectReason:
         target, units = rule.limits.unece_unit, self._catalogue.units
@@ -88,6 +104,12 @@ class Normaliser:
         if not units.is_convertible(unit, target):
             return RejectReason.UNIT_MISMATCH
         return _round(units.convert(scaled, unit, target), rule)
+
+
+def _keeps_digits(mapping: SiteMapping, rule: ValueRule) -> bool:
+    """Tell whether numbers written with a point need neither conversion nor rounding."""
+    is_of_unit = rule.unit == rule.limits.unece_unit and rule.factor == 1
+    return is_of_unit and rule.decimals is None and mapping.decimal_mark == "."
 
 
 def _round(value: Fraction, rule: ValueRule) -> Exact | RejectReason:

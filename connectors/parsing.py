@@ -5,11 +5,11 @@ Owns syntax only; what a number means (unit, range) is the normaliser's.
 
 import math
 import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from connectors.records import RejectReason
@@ -18,6 +18,9 @@ from pipeline.core.record import MAX_SCALE
 
 MAX_NUMBER_CHARS = 64
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
+# What almost all numbers are: few enough digits to fit whatever they are.
+_PLAIN = re.compile(r"([+-]?[0-9]{1,9})(?:\.([0-9]{0,9}))?")
+_PLAIN_EPOCH_DIGITS = 15
 _NOT_FINITE = frozenset({"nan", "inf", "infinity"})
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - compared with naive wall-clock readings only
 _MILLISECOND = timedelta(milliseconds=1)
@@ -37,16 +40,14 @@ class DstRule(StrEnum):
     REJECT = "reject"
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """A GMT time in ms; ``assumed`` says that the clock-change rule had to decide."""
 
     time_ms: int
     assumed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Exact:
+class Exact(NamedTuple):
     """A value as a record carries it: unscaled · 10^-scale, scale 0..9, |unscaled| < 2^63."""
 
     unscaled: int
@@ -72,6 +73,15 @@ def parse_number(text: str, decimal_mark: str = ".") -> Decimal | RejectReason:
             return RejectReason.NOT_A_NUMBER
         text = text.replace(decimal_mark, ".")
     return Decimal(text) if _NUMBER.fullmatch(text) else RejectReason.NOT_A_NUMBER
+
+
+def parse_plain(text: str) -> Exact | None:
+    """Return what ``as_written`` keeps of a number of up to 9 digits before and after the point; None for others."""
+    found = _PLAIN.fullmatch(text)
+    if found is None:
+        return None
+    whole, decimals = found.groups("")
+    return Exact(int(whole + decimals), len(decimals))
 
 
 def as_written(value: Decimal) -> Exact | RejectReason:
@@ -131,6 +141,9 @@ def parse_time(text: str, form: str, zone: ZoneInfo | None, dst: DstRule) -> Ins
 
 
 def _epoch(text: str, factor: int) -> Instant | RejectReason:
+    if len(text) <= _PLAIN_EPOCH_DIGITS and text.isascii() and text.isdigit():
+        plain_ms = int(text) * factor
+        return Instant(plain_ms) if plain_ms <= MAX_TIME_MS else RejectReason.TIME_OUT_OF_RANGE
     number = parse_number(text)
     if isinstance(number, RejectReason):
         return RejectReason.BAD_TIME

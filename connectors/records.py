@@ -6,6 +6,7 @@ which the agent knows and a source doesn't.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from pipeline.core.names import SiteName
 from pipeline.core.record import Extending, KpiValue, QualityCode, UnifiedRecord
@@ -34,8 +35,7 @@ class RejectReason(StrEnum):
     OUT_OF_RANGE = "out_of_range"
 
 
-@dataclass(frozen=True, slots=True)
-class NormalisedRecord:
+class NormalisedRecord(NamedTuple):
     """One collecting time of one sensor: GMT ms, at least one exact value in the catalogue's unit, extending part."""
 
     time_ms: int

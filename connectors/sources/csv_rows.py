@@ -4,16 +4,14 @@ Owns line ends, quotes over several lines, and size limits. Refuses to know what
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from connectors.records import RejectReason
 
 MAX_ROW_BYTES = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class RawRow:
+class RawRow(NamedTuple):
     """One row: its first line (from 1), its bytes without line end, and where the next row starts.
 
     ``problem`` is set where it can't be read; ``data`` is empty then.
@@ -38,7 +36,8 @@ def raw_rows(file: BinaryIO, offset: int, line: int, *, final: bool) -> Iterator
 
 
 def _row(file: BinaryIO, offset: int, line: int, *, final: bool) -> RawRow | None:
-    file.seek(offset)
+    if file.tell() != offset:  # which it is, unless a row was given up on; seeking empties the buffer
+        file.seek(offset)
     first = file.readline(MAX_ROW_BYTES + 1)
     if len(first) > MAX_ROW_BYTES:
         return _overlong(file, line, last=first, final=final)

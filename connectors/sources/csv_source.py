@@ -23,6 +23,8 @@ from pipeline.core.errors import ConfigError, TransientError
 GUARD_BYTES = 4096
 _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FORMAT = "csv1"
+_SPECIAL = frozenset('"\r\n\0')
+"""What a row may hold that the csv module does more about than to cut it at delimiters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,7 @@ class CsvSource:
         return Batch(tuple(records), tuple(rejected), after, at_end=at_end, rows=count, skipped=skipped)
 
     def _outcome(self, raw: RawRow, columns: list[str]) -> Outcome:
-        fields = _fields(raw, self._mapping)
+        fields = fields_of(raw, self._mapping)
         if isinstance(fields, list) and len(fields) == len(columns):
             return self._normaliser.normalise(raw.line, dict(zip(columns, fields, strict=True)))
         reason = RejectReason.FIELD_COUNT if isinstance(fields, list) else fields
@@ -151,7 +153,7 @@ class CsvSource:
             return None
         if raw.data.startswith(_UTF16_MARKS):
             raise ConfigError(f"{self._path}: is UTF-16; save it as UTF-8", code="header")
-        fields = _fields(raw, self._mapping)
+        fields = fields_of(raw, self._mapping)
         if not isinstance(fields, list):
             encoding = self._mapping.encoding
             raise ConfigError(
@@ -168,13 +170,16 @@ class CsvSource:
         return columns, raw
 
 
-def _fields(raw: RawRow, mapping: SiteMapping) -> list[str] | RejectReason:
+def fields_of(raw: RawRow, mapping: SiteMapping) -> list[str] | RejectReason:
+    """Return the fields of a row, or why it has none."""
     if raw.problem is not None:
         return raw.problem
     try:
         text = raw.data.removeprefix(codecs.BOM_UTF8 if raw.line == 1 else b"").decode(mapping.encoding)
     except UnicodeDecodeError:
         return RejectReason.BAD_ENCODING
+    if text and not _SPECIAL.intersection(text):
+        return text.split(mapping.delimiter)
     try:
         rows = list(csv.reader(StringIO(text, newline=""), delimiter=mapping.delimiter, strict=True))
     except csv.Error:

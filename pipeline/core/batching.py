@@ -16,6 +16,8 @@ from pipeline.core.signing import SIGNATURE_BYTES
 TARGET_PACKET_BYTES = 50 * 1024
 _PADDING_BYTES = 256
 _TAG_BYTES = 16
+# Of the length before a record: 60 KB take three bytes.
+_MOST_LENGTH_BYTES = 3
 _HASH_BYTES = 32
 _SITE_ID_BYTES = 16
 # Length of what HPKE puts before the ciphertext: the encapsulated key.
@@ -96,13 +98,16 @@ def fitting(terms: Terms, batching: Batching, sequence: int, records: Sequence[S
     """
     limit = min(batching.target_bytes, terms.max_packet)
     surely = limit - _most_around(terms)
+    taken = records[: batching.max_records]
+    if sum(len(record.data) for record in taken) + _MOST_LENGTH_BYTES * len(taken) <= surely:
+        return len(taken)
     size, low, high = 0, MAX_TIME_MS, 0
-    for count, record in enumerate(records[: batching.max_records], 1):
+    for count, record in enumerate(taken, 1):
         size += avro.bytes_size(len(record.data))
         low, high = min(low, record.time_ms), max(high, record.time_ms)
         if size > surely and count > 1 and packet_size(terms, sequence, (low, high), count, size) > limit:
             return count - 1
-    return min(len(records), batching.max_records)
+    return len(taken)
 
 
 def packet_size(terms: Terms, sequence: int, times: tuple[int, int], count: int, elements: int) -> int:

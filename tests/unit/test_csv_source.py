@@ -1,6 +1,7 @@
 """The CSV source: restartable anywhere, patient with half-written rows, alert to another file in its place."""
 
 import codecs
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from connectors.mapping import read_mapping
 from connectors.records import Batch, NormalisedRecord, Rejected, RejectReason
 from connectors.samples import sample_sites
 from connectors.sources.base import START, Source
-from connectors.sources.csv_rows import MAX_ROW_BYTES
-from connectors.sources.csv_source import CsvSource
+from connectors.sources.csv_rows import MAX_ROW_BYTES, RawRow
+from connectors.sources.csv_source import CsvSource, fields_of
 from pipeline.core.errors import ConfigError, TransientError
 
 HEADER = b"t,v,note\n"
@@ -25,17 +26,18 @@ ROW = st.one_of(
     st.sampled_from([b"oops\n", b'2022-01-01T00:00:05Z,"6\n', b"nope,7,e\n", b"\xff,\xff,\xff\n"]),
     st.binary(max_size=12).map(lambda data: data + b"\n"),
 )
+SETTINGS: dict[str, Any] = {
+    "sensor": "s1",
+    "source": "test",
+    "quality": "accurate_measurement",
+    "time": {"column": "t"},
+    "values": [{"column": "v", "indicator": "LOCAL:TRAFFIC_SPEED", "unit": "HM"}],
+}
+MAPPING = read_mapping(SETTINGS)
 
 
 def source(path: Path, **changes: Any) -> CsvSource:
-    mapping = {
-        "sensor": "s1",
-        "source": "test",
-        "quality": "accurate_measurement",
-        "time": {"column": "t"},
-        "values": [{"column": "v", "indicator": "LOCAL:TRAFFIC_SPEED", "unit": "HM"}],
-    }
-    return CsvSource(path, read_mapping(mapping | changes))
+    return CsvSource(path, read_mapping(SETTINGS | changes))
 
 
 @pytest.fixture
@@ -275,3 +277,14 @@ def test_a_missing_file_is_an_error_at_start_and_awaited_later(file: Path) -> No
 def test_a_foreign_position_is_refused(file: Path, position: str) -> None:
     with pytest.raises(ConfigError, match="no position in a CSV file"):
         written(file, HEADER, A).read(position, 10)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1, max_size=20))
+def test_a_row_is_cut_as_the_csv_module_cuts_it(text: str) -> None:
+    found = fields_of(RawRow(2, text.encode(), 0, 3), MAPPING)
+    try:
+        [wanted] = csv.reader([text], strict=True)
+    except csv.Error:
+        assert found is RejectReason.BAD_QUOTES
+    else:
+        assert found == wanted

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 
 from connectors.mapping import read_mapping
 from connectors.normalise import Normaliser, Outcome
-from connectors.parsing import DstRule, Exact, Instant, as_written, parse_number, parse_time, rounded
+from connectors.parsing import (
+    DstRule,
+    Exact,
+    Instant,
+    as_written,
+    parse_number,
+    parse_plain,
+    parse_time,
+    rounded,
+)
 from connectors.records import KpiValue, QualityCode, Rejected, RejectReason
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import MAX_LONG, MAX_TIME_MS
@@ -386,3 +395,15 @@ def test_a_pattern_without_zone_asks_for_one() -> None:
     settings = mapping_with("time", {"column": "t", "format": "%Y-%m-%d"})
     with pytest.raises(ConfigError, match=r"^mapping.time.zone: is missing; name the zone"):
         read_mapping(settings)
+
+
+@given(st.from_regex(r"[+-]?[0-9]{1,10}(\.[0-9]{0,10})?", fullmatch=True))
+def test_a_plain_number_keeps_the_digits_that_any_number_keeps(text: str) -> None:
+    number = parse_number(text)
+    assert isinstance(number, Decimal)
+    assert parse_plain(text) in (None, as_written(number))
+
+
+@pytest.mark.parametrize("text", ["", "-", ".", "1e3", " 1", "1 ", "\u0661", "1_0", "1.2.3", "+-1"])
+def test_what_is_no_plain_number_is_left_to_the_general_reader(text: str) -> None:
+    assert parse_plain(text) is None

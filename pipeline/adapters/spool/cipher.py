@@ -6,7 +6,7 @@ cells can't be moved, and a lost or copied disk without the key tells nothing bu
 
 import hmac
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -43,8 +43,20 @@ class SpoolCipher:
 
     def seal(self, kind: bytes, row: int, plain: bytes) -> bytes:
         """Return nonce and ciphertext of a cell of table ``kind`` in row ``row``."""
-        nonce = self._random(_NONCE_BYTES)
-        return nonce + self._group(row >> _GROUP_BITS).encrypt(nonce, plain, self._bound(kind, row))
+        return self.seal_rows(kind, row, [plain])[0]
+
+    def seal_rows(self, kind: bytes, first: int, plains: Sequence[bytes]) -> list[bytes]:
+        """Return the cells of table ``kind`` in row ``first`` and those after it."""
+        nonces, cells = self._random(_NONCE_BYTES * len(plains)), []
+        before, after = _CELL_PREFIX + kind + b"\x00", self._binding
+        for row, plain in enumerate(plains, first):
+            start = (row - first) * _NONCE_BYTES
+            nonce = nonces[start : start + _NONCE_BYTES]
+            sealed = self._group(row >> _GROUP_BITS).encrypt(
+                nonce, plain, before + row.to_bytes(8, "big") + after
+            )
+            cells.append(nonce + sealed)
+        return cells
 
     def open(self, kind: bytes, row: int, cell: bytes) -> bytes:
         """Return the plain bytes of a cell.

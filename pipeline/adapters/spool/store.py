@@ -4,7 +4,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,10 @@ class SqliteSpool:
         """Keep what one reading of the source gave: records, the position after them, refused fields by reason."""
         with self._transaction():
             (last,) = self._one("SELECT last_record FROM state")
-            rows = [
-                (row, now_ms, len(record.data), self._seal_record(row, record))
-                for row, record in zip(count(last + 1), records, strict=False)
-            ]
+            plains = [record.time_ms.to_bytes(_TIME_BYTES, "big") + record.data for record in records]
+            cells = self._cipher.seal_rows(b"records", last + 1, plains)
+            sizes = [len(plain) - _TIME_BYTES for plain in plains]
+            rows = list(zip(count(last + 1), repeat(now_ms), sizes, cells, strict=False))
             self._database.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", rows)
             last += len(rows)
             place = self._cipher.seal(b"position", last, position.encode())
@@ -285,9 +285,6 @@ class SqliteSpool:
             if row is not None:
                 return Tip(sequence, *row)
         return Tip(sequence, FIRST_PREVIOUS, 0)
-
-    def _seal_record(self, row: int, record: NewRecord) -> bytes:
-        return self._cipher.seal(b"records", row, record.time_ms.to_bytes(_TIME_BYTES, "big") + record.data)
 
     def _open_record(self, row: int, spooled_ms: int, cell: bytes) -> SpooledRecord:
         plain = self._cipher.open(b"records", row, cell)
