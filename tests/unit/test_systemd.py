@@ -39,13 +39,33 @@ def test_a_unit_runs_a_command_that_is_there(unit: Path) -> None:
 
 def test_every_program_has_a_unit() -> None:
     run = {tuple(setting(unit, "ExecStart")[0].split()[3:5]) for unit in UNITS}
-    assert {("worker", name) for name in WORKERS} | {("serve",), ("site", "run")} == run
+    by_timer = {("registrar", "rotate")}
+    assert {("worker", name) for name in WORKERS} | {("serve",), ("site", "run")} | by_timer == run
+
+
+def test_every_timer_has_its_unit_and_only_what_runs_by_itself_is_started_with_the_target() -> None:
+    timed = {timer.stem for timer in FOLDER.glob("*.timer")}
+    assert timed == {unit.stem for unit in UNITS if not setting(unit, "WantedBy")}
+    for timer in FOLDER.glob("*.timer"):
+        assert setting(timer, "PartOf") == setting(timer, "WantedBy") == ["bkdms.target"]
+        assert setting(timer, "Persistent") == ["true"]
+
+
+def test_the_desk_makes_the_platform_s_keys_where_its_worker_reads_them() -> None:
+    of = {name: FOLDER / f"bkdms-{name}@.service" for name in ("platform", "rotation")}
+    for variable in ("BKDMS_PLATFORM__KEYS_DIR", "BKDMS_KEYS__GENERATIONS_DIR"):
+        (there,), (here,) = (
+            [value for value in setting(unit, "Environment") if value.startswith(variable)]
+            for unit in of.values()
+        )
+        assert there == here
 
 
 @each
 def test_a_unit_is_limited_and_part_of_the_whole(unit: Path) -> None:
     assert len(setting(unit, "MemoryMax")) == 1
-    assert setting(unit, "PartOf") == setting(unit, "WantedBy") == ["bkdms.target"]
+    assert setting(unit, "PartOf") == ["bkdms.target"]
+    assert setting(unit, "WantedBy") in ([], ["bkdms.target"])
 
 
 def test_no_unit_runs_as_root() -> None:
@@ -70,10 +90,12 @@ def test_systemd_finds_nothing_wrong_and_little_exposed(tmp_path: Path) -> None:
     for unit in (tmp_path / "units").glob("*.service"):
         unit.write_text(unit.read_text("utf-8").replace(PROGRAM, "/bin/true"))
     units = [str(unit) for unit in sorted((tmp_path / "units").glob("bkdms*.service"))]
+    timers = [str(unit) for unit in sorted((tmp_path / "units").glob("bkdms*.timer"))]
     environment = {"SYSTEMD_UNIT_PATH": f"{tmp_path / 'units'}:", "PATH": "/usr/bin:/bin"}
-    for command in (("verify",), ("security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}")):
+    exposure = ("security", "--offline=true", "--no-pager", f"--threshold={MOST_EXPOSED}")
+    for command in (("verify", *units, *timers), (*exposure, *units)):
         ran = subprocess.run(
-            [analyze, *command, *units],
+            [analyze, *command],
             capture_output=True,
             text=True,
             check=False,

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from pipeline.config import default_data_dir
 from pipeline.core.contract import Contract
 from pipeline.core.disk_forecast import DiskForecast
 from pipeline.core.errors import ConfigError, TransientError
+from pipeline.core.expiries import Expiry
 
 _START_TIMEOUT_S = 300
 _STOP_TIMEOUT_S = 90
@@ -163,8 +165,21 @@ def _show(found: StackStatus) -> None:
     if stages:
         console.print(heights)
     say(f"  {'disk':9} {tell_disk(found.disk)}")
+    now_ms = time.time_ns() // 1_000_000
+    for expiry in found.expiries:
+        say(f"  {'ends':9} {tell_expiry(expiry, now_ms)}")
     for label, address in read_addresses(Path(found.data_dir)).items():
         say(f"  {label:11} {address}")
+
+
+def tell_expiry(expiry: Expiry, now_ms: int) -> str:
+    """Return in one line what ends when."""
+    warning = "WARNING: " if expiry.is_near(now_ms) else ""
+    days = expiry.days_left(now_ms)
+    when = f"in {days:,.0f} days" if days > 0 else "ended"
+    others = f" (first of {expiry.others + 1})" if expiry.others else ""
+    date = datetime.fromtimestamp(expiry.ends_ms / 1000, UTC)
+    return f"{warning}{expiry.kind} {expiry.name}: {date:%Y-%m-%d}, {when}{others}"
 
 
 def tell_disk(disk: DiskForecast | None) -> str:
