@@ -3,7 +3,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 RESULTS := --junitxml=.cache/results
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test faults security judges fuzz determinism conformance lint up down clean
+.PHONY: help setup demo test faults chaos security judges fuzz determinism conformance lint up down clean
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -22,6 +22,11 @@ test: setup lint ## Lint, types, import contracts, all tests on a real Kafka and
 
 faults: setup ## Kill every part in whole runs: nothing may be lost, doubled, altered or leaked
 	$(BIN)/pytest -m faults $(RESULTS)/faults.xml tests
+
+chaos: setup ## Break parts of a running stack, fixed rounds: nothing may be lost, doubled or altered
+	@rm -f .cache/chaos.jsonl
+	$(BIN)/bkdms chaos run --seed 4907 --rounds 8 --results .cache/chaos.jsonl \
+		--faults kill.node,kill.kafka,stop.quorum,redis.wiped,step.sign,step.forget,disk.error.node,forged.block
 
 security: setup ## Attack a running stack of our own, and print what was tried, expected and seen
 	$(BIN)/pytest -m security $(RESULTS)/security.xml tests/security

@@ -92,8 +92,8 @@ class Child:
         self._cpu_before = 0.0
         self._cpu_now = 0.0
 
-    def start(self) -> None:
-        """Fork and run; output is appended to the log file."""
+    def start(self, environment: Mapping[str, str] | None = None) -> None:
+        """Fork and run; output is appended to the log file. ``environment`` is added for this life."""
         self.spec.log_file.parent.mkdir(parents=True, exist_ok=True)
         log = os.open(self.spec.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, PRIVATE_FILE_MODE)
         try:
@@ -104,7 +104,7 @@ class Child:
                 stderr=log,
                 # Its own session: Ctrl-C in the terminal reaches the supervisor alone, which ends it in order.
                 start_new_session=True,
-                env={**os.environ, **self.spec.environment},
+                env={**os.environ, **self.spec.environment, **(environment or {})},
             )
         finally:
             os.close(log)

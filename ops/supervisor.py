@@ -8,7 +8,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict
 from functools import partial
@@ -94,8 +94,10 @@ class Supervisor:
         """End one child cleanly and leave it so until ``restart``."""
         self._call(lambda: self._end_together([self._child(name)]))
 
-    def restart(self, name: str, *, is_awaited: bool = True) -> None:
-        """End the child if it runs, and run it again.
+    def restart(
+        self, name: str, *, is_awaited: bool = True, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """End the child if it runs, and run it again; ``environment`` is added for this life alone.
 
         Raises:
             TransientError: as ``await_ready``.
@@ -103,7 +105,7 @@ class Supervisor:
 
         def again() -> None:
             self._end_together([self._child(name)])
-            self._begin(name)
+            self._begin(name, environment)
 
         self._call(again)
         if is_awaited:
@@ -181,9 +183,9 @@ class Supervisor:
         self._due[name] = now + pause
         self._back_off[name] = min(2 * pause, LONGEST_BACK_OFF_S)
 
-    def _begin(self, name: str) -> None:
+    def _begin(self, name: str, environment: Mapping[str, str] | None = None) -> None:
         self._due.pop(name, None)
-        self._children[name].start()
+        self._children[name].start(environment)
         self._started[name] = time.monotonic()
         self._tell()
 

@@ -53,6 +53,7 @@ COMMANDS = {
     "ledger": LazyEntry(f"{_HERE}.ledger", "After disasters: rebuild what was lost or damaged."),
     "backup": LazyEntry(f"{_HERE}.backup", "Copy what can't be rebuilt, check such a copy, live on from it."),
     "bench": LazyEntry(f"{_HERE}.bench", "Measure this machine: proofs, stages, memory."),
+    "chaos": LazyEntry(f"{_HERE}.chaos", "Break parts of a real stack under load; nothing may be lost."),
     "tail": LazyEntry(f"{_HERE}.tail", "Show the records of a topic, decoded, filtered, followed."),
     "assess": LazyEntry(f"{_HERE}.assess", "Assess the store once: quality, availability, values, scores."),
     "trace": LazyEntry(f"{_HERE}.audit", "Show where a value came from, by its tracing code."),

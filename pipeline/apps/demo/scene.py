@@ -1,5 +1,6 @@
 """Who takes part in the demonstration: sites with their keys, settings and rights, all in the ledger."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -67,14 +68,17 @@ class Scene:
     revoked: Actor
 
 
-async def set_scene(deployment: LocalDeployment, packet_records: int) -> Scene:
+async def set_scene(
+    deployment: LocalDeployment, packet_records: int, samples: Sequence[SampleSite] = ()
+) -> Scene:
     """Make the sites' keys, enrol all of them in one go, grant the backfill, revoke one again.
 
-    ``packet_records`` is the most records that a site puts into a packet.
+    ``packet_records`` is the most records that a site puts into a packet; ``samples`` are the bundled sites where none
+    are given.
     """
     genesis = load_genesis(deployment.chain.genesis_file)
     folder, keys = deployment.data_dir / "sites", deployment.keys
-    samples = sample_sites()
+    samples = samples or sample_sites()
     sites = tuple(
         _actor(keys, folder, sample.name, sample.site, _SUITES[number % len(_SUITES)])
         for number, sample in enumerate(samples)

@@ -1,0 +1,144 @@
+"""A campaign: one stack that stays up, and round after round of load, fault, recovery and judgement."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from ops.child import ChildState
+from pipeline.apps.chaos.deployment import ChaosDeployment
+from pipeline.apps.chaos.judging import Judge, Verdict
+from pipeline.apps.chaos.load import enrol, make_load
+from pipeline.apps.chaos.rounds import Result, Round
+from pipeline.apps.chaos.stand import POLL_S, Stand, in_loop, until
+from pipeline.apps.local.status import read_status
+from pipeline.core.errors import BkdmsError, TransientError
+from pipeline.core.topics import Topics
+
+Say = Callable[[str], None]
+_START_S: Final = 120.0
+_BEFORE_S: Final = (0.3, 1.0)
+_AFTER_S: Final = 0.5
+_RECOVERY_S: Final = 180.0
+
+
+@contextmanager
+def open_stand(folder: Path, say: Say) -> Iterator[Stand]:
+    """Start everything in an empty folder, enrol the sites, and end it all again.
+
+    Raises:
+        TransientError: at the end something is still running.
+    """
+    deployment = ChaosDeployment(folder)
+    say("starting Kafka, Redis, nodes, validators, platform, API")
+    try:
+        deployment.start()
+        load = make_load(deployment.data_dir / "load")
+        stand = Stand(deployment, load, deployment.genesis, Topics(deployment.plan.chain.topic_prefix))
+        say("enrolling the sites")
+        in_loop(enrol(deployment, load))
+        load.start()
+        try:
+            load.first()
+            until("the first values are stored", lambda: stand.stored() == load.told, _START_S)
+            yield stand
+        finally:
+            load.end()
+    finally:
+        deployment.stop()
+    left = left_behind(deployment.data_dir)
+    if left:
+        raise TransientError(f"still running after the end: {', '.join(left)}", code="chaos")
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Return the processes whose arguments name a folder."""
+    found = []
+    for process in psutil.process_iter(["pid", "cmdline"]):
+        if any(str(folder) in word for word in process.info["cmdline"] or ()):
+            found.append(f"{process.info['pid']} {' '.join(process.info['cmdline'][:4])}")
+    return found
+
+
+def play(stand: Stand, judge: Judge, played: Round, seed: int) -> Result:
+    """Play one round and judge it. Whatever goes wrong is in the result."""
+    began, restarts = time.monotonic(), _restarts(stand)
+    problems: list[str] = []
+    details: list[str] = []
+    stand.load.on()
+    time.sleep(played.dice.uniform(*_BEFORE_S))
+    try:
+        with ExitStack() as struck:
+            for fault in played.faults:
+                details.append(struck.enter_context(fault.strike(stand, played.dice)))
+            time.sleep(max(played.dice.uniform(*fault.hold_s) for fault in played.faults))
+    except BkdmsError as error:
+        problems.append(str(error))
+    healed = time.monotonic()
+    time.sleep(_AFTER_S)
+    stand.load.off()
+    recovery_s = _recovered(stand, healed)
+    if recovery_s is None:
+        problems.append(f"not recovered after {_RECOVERY_S:.0f} s: {_standing(stand)}")
+    verdict = _judged(judge)
+    return Result(
+        seed=seed,
+        round=played.number,
+        faults=tuple(fault.name for fault in played.faults),
+        details=tuple(details),
+        recovery_s=recovery_s,
+        seconds=round(time.monotonic() - began, 2),
+        values=verdict.values,
+        height=verdict.height,
+        lost=verdict.lost,
+        doubled=verdict.doubled,
+        altered=verdict.altered,
+        restarts=_restarts(stand) - restarts,
+        problems=(*problems, *verdict.problems),
+    )
+
+
+def _judged(judge: Judge) -> Verdict:
+    try:
+        return judge.judge()
+    except BkdmsError as error:
+        return Verdict(0, 0, 0, 0, judge.height, (f"no judgement: {error}",))
+
+
+def _recovered(stand: Stand, since: float) -> float | None:
+    """Return how long it took until all that was told is stored and verified by its site, and all nodes agree."""
+    deadline = since + _RECOVERY_S
+    done: float | None = None
+    while time.monotonic() < deadline:
+        stand.revive()
+        if done is None and stand.stored() >= stand.load.told and stand.unverified() == 0:
+            done = time.monotonic() - since
+        if done is not None and _is_whole(stand):
+            return round(time.monotonic() - since, 2)
+        time.sleep(POLL_S)
+    return None
+
+
+def _is_whole(stand: Stand) -> bool:
+    """Tell whether every part runs, and every node has published what the others have."""
+    parts = {part.name: part for part in read_status(stand.deployment.data_dir).parts}
+    heights = {parts[name].heights.get("published", 0) for name in stand.names("node")}
+    running = all(part.state == ChildState.RUNNING.value for part in parts.values())
+    return running and len(heights) == 1 and 0 not in heights
+
+
+def _standing(stand: Stand) -> str:
+    """Say where everything stands."""
+    parts = read_status(stand.deployment.data_dir).parts
+    found = "; ".join(
+        f"{part.name} {part.state} {part.heights.get('published', '')}".strip() for part in parts
+    )
+    return f"{stand.stored()} of {stand.load.told} stored, {stand.unverified()} unverified; {found}"
+
+
+def _restarts(stand: Stand) -> int:
+    """Return how often the supervisor has restarted programs that ended by themselves."""
+    return sum(child.restarts for child in stand.children())
