@@ -89,7 +89,7 @@ def _measured(cases: list[Case], rounds: int, *, check: bool) -> tuple[list[Floo
                 floors.append(measure_case(case, servers, rounds, step))
         if not check:
             return floors, []
-        with progress("comparing", rounds * reference.count()) as step:
+        with progress("comparing", rounds * len(reference.REFERENCES)) as step:
             return floors, reference.compare(servers, rounds, step)
 
 

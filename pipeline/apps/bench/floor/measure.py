@@ -1,7 +1,7 @@
 """Measures floors: every primitive that a stage's list may need, interleaved, and the list summed up."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,11 +88,16 @@ def measure_case(
     with primitives(case, servers) as made:
         wanted = [primitive for primitive in made if primitive.name in names]
         costs = lowest(wanted, rounds, progress)
-    rows = [_row(use, costs) for use in listed]
-    return Floor(case.stage, case.values_per_packet, case.suite.name.lower(), tuple(rows))
+    return summed(case, listed, costs)
 
 
-def _row(use: Use, costs: dict[str, Cost]) -> FloorRow:
+def summed(case: Case, listed: Sequence[Use], costs: Mapping[str, Cost]) -> Floor:
+    """Return the floor of a list by what its primitives cost."""
+    rows = tuple(_row(use, costs) for use in listed)
+    return Floor(case.stage, case.values_per_packet, case.suite.name.lower(), rows)
+
+
+def _row(use: Use, costs: Mapping[str, Cost]) -> FloorRow:
     """Return the cheapest way of a use; by the process's own time, since that is what a stage is measured by."""
     way = min(use.ways, key=lambda name: costs[name].us)
     return FloorRow(way, use.count, costs[way].us, costs[way].server_us)

@@ -67,7 +67,7 @@ def _per_second(slow: float, fast: float | None = None) -> tuple[float, float]:
     return 1e3 / (fast or slow), 1e3 / slow
 
 
-_REFERENCES: Final[Mapping[str, tuple[float, float]]] = {
+REFERENCES: Final[Mapping[str, tuple[float, float]]] = {
     _SCALE: (3.1, 3.1),
     f"aes256gcm seal {_SMALL_BYTES}": (2.9, 2.9),
     f"ed25519 verify {_SMALL_BYTES}": _per_second(6.8, 7.1),
@@ -84,6 +84,7 @@ _REFERENCES: Final[Mapping[str, tuple[float, float]]] = {
     "kafka send 200 bytes": _per_second(49),
     "kafka send_batch 200 bytes": _per_second(343),
 }
+"""Lowest and highest µs that were seen of each."""
 
 
 def compare(
@@ -104,25 +105,21 @@ def compared(costs: Mapping[str, Cost]) -> list[Compared]:
     Raises:
         IntegrityError: one that has a reference is missing.
     """
-    if missing := _REFERENCES.keys() - costs.keys():
+    if missing := REFERENCES.keys() - costs.keys():
         raise IntegrityError(f"not measured: {', '.join(sorted(missing))}")
-    scale = costs[_SCALE].us / _REFERENCES[_SCALE][0]
-    return [Compared(name, costs[name].us, least, most, scale) for name, (least, most) in _REFERENCES.items()]
-
-
-def count() -> int:
-    """Return how many primitives have a reference."""
-    return len(_REFERENCES)
+    scale = costs[_SCALE].us / REFERENCES[_SCALE][0]
+    return [Compared(name, costs[name].us, least, most, scale) for name, (least, most) in REFERENCES.items()]
 
 
 @contextmanager
 def _primitives(servers: FloorServers) -> Iterator[list[Primitive]]:
     with brokered.floor_broker(servers) as broker:
-        made = [*_here(), *brokered.of_values(broker, {"200 bytes": _MESSAGE})]
-        yield [primitive for primitive in made if primitive.name in _REFERENCES]
+        made = [*here(), *brokered.of_values(broker, {"200 bytes": _MESSAGE})]
+        yield [primitive for primitive in made if primitive.name in REFERENCES]
 
 
-def _here() -> Iterator[Primitive]:
+def here() -> Iterator[Primitive]:
+    """Yield what is measured without a server; each that has a reference, and a few beside."""
     data, record = secret("small", _SMALL_BYTES), sample_record(site_name(1))
     yield local(_SCALE, partial(_hash, data))
     yield from compute.contents(Suite.XWING, _SMALL_BYTES)
