@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from pipeline.apps.access_request_routes import RequestDesk, access_request_router
 from pipeline.apps.api_access import ApiAccess
 from pipeline.apps.api_document import describe_api
 from pipeline.apps.api_errors import AWAY, BAD_REQUEST, NOT_FOUND, ApiError, answer_errors
@@ -51,7 +52,7 @@ class ApiParts:
     """What the API is made of. ``follower`` fills ``view``; ``blocks`` has a reader of its own.
 
     ``tiles`` is the exporter's folder, where one is to be served; ``assessments`` reads those of the store. ``access``
-    judges who may ask for what, ``gate`` limits and logs.
+    judges who may ask for what, ``gate`` limits and logs. ``requests`` takes access requests, where any are taken.
     """
 
     genesis: Genesis
@@ -66,6 +67,7 @@ class ApiParts:
     access: ApiAccess = field(default_factory=ApiAccess)
     gate: GateParts = field(default_factory=GateParts)
     upkeep: Upkeep | None = None
+    requests: RequestDesk | None = None
 
 
 def alarm(skipped: Skipped) -> None:
@@ -111,6 +113,8 @@ def create_api(parts: ApiParts) -> FastAPI:
         app.include_router(assessment_router(parts.assessments))
     if parts.tiles is not None:
         app.include_router(tile_router(parts.tiles))
+    if parts.requests is not None:
+        app.include_router(access_request_router(parts.genesis, parts.requests))
     app.include_router(_health_router(parts))
     describe_api(app)
     return app

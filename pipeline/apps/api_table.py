@@ -22,6 +22,7 @@ class Open(StrEnum):
 HEAD_ROUTE: Final = "/v1/sites/{country}/{city:path}/{site_id}/head"
 _SHOWN_TO_ALL: Final = (
     *("/v1/openapi.json", "/v1/chain", "/health/live", "/health/ready"),
+    *("/v1/access-requests", "/v1/access-requests/{request}"),
     *("/tiles/checkpoint", "/tiles/policy.txt", "/tiles/tile/{place:path}"),
     *("/schemas/types", "/schemas/ids/{schema_id}", "/schemas/ids/{schema_id}/schema"),
     *("/schemas/ids/{schema_id}/versions", "/subjects", "/subjects/{subject}/versions"),

@@ -40,6 +40,11 @@ class SiteFiles:
         return self.key.with_name("request.next.json")
 
     @property
+    def sent(self) -> Path:
+        """Where the last request was sent to, and its name there."""
+        return self.key.with_name("request.sent.json")
+
+    @property
     def transport(self) -> Path:
         """Folder of the transport certificate: ca.pem, certificate.pem, key.pem."""
         return self.key.with_name("tls")

@@ -38,6 +38,14 @@ class AccessSettings(Section):
         500, gt=0, description="requests per second from one address; refused ones count 20 times"
     )
     address_burst: int = Field(2_000, ge=20, description="requests from one address at once after a rest")
+    inbox: FilePath | None = Field(
+        None, description="folder for access requests over HTTP; none are taken without it"
+    )
+    inbox_limit: int = Field(1_000, ge=1, description="access requests that the folder takes at most")
+    request_rate_per_h: float = Field(
+        60, gt=0, description="access requests an hour from one address in the long run"
+    )
+    request_burst: int = Field(10, ge=1, description="access requests from one address at once after a rest")
     log: FilePath = Field(description="folder of the API's access log")
     log_file_mb: int = Field(16, ge=1, le=1024, description="megabytes at which a new file is begun")
     log_files: int = Field(64, ge=2, description="files of the access log that are kept, the newest")

@@ -16,3 +16,6 @@ VIEW_SKIPPED: Final = Counter(
     "bkdms_api_skipped_records", "Records of the blocks topic that are no block of the chain.", ["reason"]
 )
 VIEW_HALTED: Final = Gauge("bkdms_api_view_halted", "1 where the view stopped at contradicting data.")
+ACCESS_REQUESTS: Final = Gauge(
+    "bkdms_api_access_requests", "Access requests over HTTP that wait for the registrar."
+)

@@ -17,7 +17,9 @@ from ops.access_table import Scope, api_scopes
 from ops.tls.principal import Principal, Role
 from ops.tls.site_principal import site_principal
 from pipeline.adapters.access_log_files import AccessLogFiles, log_files, read_lines
+from pipeline.adapters.request_inbox import RequestInbox
 from pipeline.adapters.tokens import TokenPlan, TokenVerifier, issue_token, public_jwks
+from pipeline.apps.access_request_routes import RequestDesk
 from pipeline.apps.api import create_api
 from pipeline.apps.api_access import ApiAccess
 from pipeline.apps.api_gate import OPENAPI_PATH, REFUSAL_COST, GateParts, address_of
@@ -65,6 +67,7 @@ class Case(ApiCase):
         self.pages = NoPages()
         self.parts.assessments = self.pages
         self.parts.tiles = folder / "tiles"
+        self.parts.requests = RequestDesk(RequestInbox(folder / "inbox", 1_000))
         tokens = TokenVerifier(ISSUER, AUDIENCE, Keys(public_jwks([SIGNER.public])), 900)
         self.parts.access = ApiAccess(tokens)
         genesis = chain.world.genesis

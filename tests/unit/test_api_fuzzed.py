@@ -65,6 +65,8 @@ async def case(tmp_path_factory: pytest.TempPathFactory) -> Any:
     await made.catch_up()
     unlimited = RateLimit[str](Rate(1e9, 1_000_000))
     made.parts.access.callers, made.parts.gate.addresses = unlimited, unlimited
+    assert made.parts.requests is not None
+    made.parts.requests.addresses = unlimited
     yield made
     made.close()
 

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.apps.cli import registrar_access_log, registrar_requests, registrar_rotation, registrar_sites
+from pipeline.apps.cli import (
+    registrar_access_log,
+    registrar_inbox,
+    registrar_requests,
+    registrar_rotation,
+    registrar_sites,
+)
 from pipeline.apps.cli.at_desk import JsonFlag, SiteArgument, at_desk, in_days, report
 from pipeline.apps.cli.context import emit_json, say, settings_of
 from pipeline.apps.cli.values import gmt_ms, parse_site, parse_suite
@@ -90,6 +96,7 @@ registrar = typer.Typer(
 for command in (*registrar_requests.COMMANDS, *registrar_sites.COMMANDS):
     registrar.command()(command)
 registrar.command("list")(registrar_sites.list_sites)
+registrar.command()(registrar_inbox.requests)
 registrar.command()(registrar_rotation.rotate)
 registrar.command()(registrar_access_log.access_log_key)
 

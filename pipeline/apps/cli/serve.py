@@ -18,7 +18,7 @@ from pipeline.adapters.sql.assess_reader import AssessmentReader
 from pipeline.adapters.sql.view import SqlLedgerView
 from pipeline.adapters.tls import TlsFiles, server_context
 from pipeline.apps.api import ApiParts, alarm, create_api
-from pipeline.apps.api_setup import access_of, gate_of
+from pipeline.apps.api_setup import access_of, gate_of, requests_of
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.client_identity import IdentifyingProtocol
@@ -68,6 +68,7 @@ def api_parts(settings: Settings) -> ApiParts:
         upkeep=upkeep,
         access=access_of(settings),
         gate=gate_of(settings, genesis),
+        requests=requests_of(settings),
     )
 
 

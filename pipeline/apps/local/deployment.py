@@ -294,9 +294,18 @@ class LocalDeployment:
     def _jwks_file(self) -> Path:
         return self._token_key.with_name(JWKS_NAME)
 
+    @property
+    def _inbox(self) -> Path:
+        return self.data_dir / "access" / "inbox"
+
     def _access_table(self) -> dict[str, Any]:
         """Return whose tokens the API takes: those of this deployment; nobody else needs a certificate to show one."""
-        return {"issuer": self.genesis.url, "jwks_file": self._jwks_file, "require_certificate": False}
+        return {
+            "issuer": self.genesis.url,
+            "jwks_file": self._jwks_file,
+            "require_certificate": False,
+            "inbox": self._inbox,
+        }
 
     def _write_operator_settings(self) -> None:
         """Settings with which a person on this machine runs registrar, trace, verify and the like."""
@@ -309,7 +318,11 @@ class LocalDeployment:
                 **self._assess_plan(),
                 "kafka": self.kafka_table(Role.REGISTRAR, OPERATOR_NAME),
                 "redis": self._redis(Role.REGISTRAR, OPERATOR_NAME),
-                "access": {"issuer": self.genesis.url, "jwks_file": self._jwks_file},
+                "access": {
+                    "issuer": self.genesis.url,
+                    "jwks_file": self._jwks_file,
+                    "inbox": self._inbox,
+                },
                 "api": {
                     "url": self.api_url,
                     **self.table(self.stack.credentials(Role.REGISTRAR, OPERATOR_NAME)),
