@@ -19,7 +19,7 @@ from pipeline.core import avro
 from pipeline.core.block import CERTIFIED_BLOCK, parse_certified
 from pipeline.core.packet import parse_packet
 from pipeline.core.record import decode_record, encode_record
-from pipeline.core.storage import OBSERVATIONS
+from pipeline.core.storage import OBSERVATIONS, publication
 from schemas import Schema, schema
 
 _PACKET: Final = schema("Packet")
@@ -66,7 +66,9 @@ def of_shape(shape: Shape) -> Iterator[Primitive]:
     yield local("records array decode", _decoding(_RECORD_ARRAY, array))
     yield from _both("block", CERTIFIED_BLOCK, shape.block)
     yield local("block decode by our reader", partial(parse_certified, shape.block))
-    yield local("observations message encode", _encoding(OBSERVATIONS.parsed, shape.message))
+    yield local("observations message encode by fastavro", _encoding(OBSERVATIONS.parsed, shape.message))
+    found = shape.observations
+    yield local("observations message encode by our writer", partial(publication, shape.stored, found))
     yield local("source row", _read_rows, _SOURCE_ROWS)
 
 

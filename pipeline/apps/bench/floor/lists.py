@@ -108,7 +108,7 @@ def _platform(shape: Shape, database: Database) -> tuple[Use, ...]:
         Use((f"{database} insert observation",), values),
         Use((f"{database} insert record",), 1),
         Use((f"{database} commit",), share),
-        Use(("observations message encode",), 1),
+        Use(("observations message encode by our writer", "observations message encode by fastavro"), 1),
         _produce("message"),
     )
 

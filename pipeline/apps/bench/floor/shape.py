@@ -24,7 +24,7 @@ from pipeline.core.record import UnifiedRecord, encode_record
 from pipeline.core.sealing import SealingKey, Suite
 from pipeline.core.signing import Signer
 from pipeline.core.state import START
-from pipeline.core.storage import Observation, observations
+from pipeline.core.storage import Content, KpiRecord, Observation, Place, Status, observations
 
 _SITE: Final = 1
 _URL: Final = "https://bench.bkdms.local/chain"
@@ -93,6 +93,16 @@ class Shape:
     def observations(self) -> list[Observation]:
         """What the platform stores of it."""
         return observations(self.records)
+
+    @cached_property
+    def stored(self) -> KpiRecord:
+        """The packet as the platform stores it."""
+        content = Content(Status.OK, "", secret("seed"), tuple(self.records))
+        place = Place(0, len(self.packet.raw))
+        raw, code = self.packet.raw, self.message["tracing_code"]
+        return KpiRecord(
+            code, 1, 0, place, place, raw, _URL, secret("check"), self.packet, 0, START_MS, content
+        )
 
     @cached_property
     def message(self) -> dict[str, Any]:
