@@ -5,9 +5,11 @@ the ledger. Owns what follows from the records; that they are in the tree is the
 """
 
 from bisect import bisect_left, insort
+from collections.abc import Iterable
 
 from pipeline.core.contract import Contract
 from pipeline.core.control import Control, NewContract, Nodes, Registrars, TermsBody
+from pipeline.core.entitlement import Placed
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import PublicKey
 from pipeline.core.quorum import Policy
@@ -46,6 +48,14 @@ class Authorities:
     def _last(self, kind: type[Registrars | TermsBody], end: int) -> Registrars | TermsBody | None:
         until = bisect_left(self._changes, end, key=lambda item: item[0])
         return next((body for _, body in reversed(self._changes[:until]) if isinstance(body, kind)), None)
+
+
+def authorities_of(genesis: Genesis, records: Iterable[Placed]) -> Authorities:
+    """Return who is in force by the genesis file and these records; those about sites change nothing."""
+    found = Authorities(genesis)
+    for placed in records:
+        found.add(placed.leaf_index, placed.control)
+    return found
 
 
 def _before_block(tree_size: int) -> int:

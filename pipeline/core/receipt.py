@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.core.admission import enrolled_key
-from pipeline.core.authorities import Authorities
+from pipeline.core.authorities import Authorities, authorities_of
 from pipeline.core.block import Kind
 from pipeline.core.control import (
     Amend,
@@ -79,9 +79,10 @@ def verify_head(
     """
     if document.chain != genesis.chain:
         return ReceiptProblem(ReceiptReason.WRONG_CHAIN, "head of another chain")
-    authorities = _authorities(genesis, document, known)
-    if isinstance(authorities, ReceiptProblem):
-        return authorities
+    changes = _signed_changes(genesis, document)
+    if isinstance(changes, ReceiptProblem):
+        return changes
+    authorities = authorities_of(genesis, (*known, *changes))
     policy = authorities.policy_at(document.tree_size)
     certified = check_certificate(document.certificate, genesis.origin, policy)
     if not isinstance(certified, Certified):
@@ -107,9 +108,8 @@ def verify_head(
     records = _records(genesis, authorities, document, root)
     if isinstance(records, ReceiptProblem):
         return records
-    changes = _placed_authorities(genesis, document, root)
-    if isinstance(changes, ReceiptProblem):
-        return changes
+    if (problem := _changes_problem(document, changes, root)) is not None:
+        return problem
     return Receipt(
         document.site,
         document.sequence,
@@ -124,7 +124,7 @@ def verify_head(
         certified.signers,
         site_key,
         records,
-        changes,
+        tuple(sorted(changes, key=lambda placed: placed.leaf_index)),
     )
 
 
@@ -162,35 +162,27 @@ def _header_problem(document: SiteHeadDocument, root: bytes) -> ReceiptProblem |
     return None
 
 
-def _authorities(
-    genesis: Genesis, document: SiteHeadDocument, known: Iterable[Placed]
-) -> Authorities | ReceiptProblem:
-    """Return who is in force by what root keys signed; that it is in the tree is checked when the tree is known."""
-    found = Authorities(genesis)
-    for placed in known:
-        found.add(placed.leaf_index, placed.control)
+def _signed_changes(genesis: Genesis, document: SiteHeadDocument) -> tuple[Placed, ...] | ReceiptProblem:
+    """Return what root keys signed, in the document's order; that it is in the tree is checked when that is known."""
+    found: list[Placed] = []
     for proven in document.authorities:
         control = root_control(genesis, proven.payload)
         if control is None or not isinstance(control.body, Registrars | Nodes | NewContract):
             return ReceiptProblem(ReceiptReason.AUTHORITY, "not a change of authorities by enough root keys")
-        found.add(proven.leaf_index, control)
-    return found
+        found.append(Placed(proven.leaf_index, control))
+    return tuple(found)
 
 
-def _placed_authorities(
-    genesis: Genesis, document: SiteHeadDocument, root: bytes
-) -> tuple[Placed, ...] | ReceiptProblem:
-    found: list[Placed] = []
-    for proven in document.authorities:
-        control = root_control(genesis, proven.payload)
-        if (
-            control is None
-            or proven.kind is not Kind.CONTROL
-            or not is_proven(proven, control.raw, document.tree_size, root)
+def _changes_problem(
+    document: SiteHeadDocument, changes: tuple[Placed, ...], root: bytes
+) -> ReceiptProblem | None:
+    """Check that the document's changes of authorities are in the certified tree."""
+    for proven, placed in zip(document.authorities, changes, strict=True):
+        if proven.kind is not Kind.CONTROL or not is_proven(
+            proven, placed.control.raw, document.tree_size, root
         ):
             return ReceiptProblem(ReceiptReason.AUTHORITY, "it is not in the certified tree")
-        found.append(Placed(proven.leaf_index, control))
-    return tuple(sorted(found, key=lambda placed: placed.leaf_index))
+    return None
 
 
 def _records(

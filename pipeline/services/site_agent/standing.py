@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from pipeline.core.agreement import Agreed, Entitlement, Hold, agree
-from pipeline.core.authorities import Authorities
+from pipeline.core.authorities import authorities_of
 from pipeline.core.batching import Terms
 from pipeline.core.control import Control, SiteBody
 from pipeline.core.entitlement import Placed, entitlement_after, needed
@@ -135,14 +135,6 @@ def stored_records(genesis: Genesis, site: SiteName, rows: Iterable[tuple[int, b
             )
         found.append(Placed(leaf_index, control))
     return tuple(sorted(found, key=lambda placed: placed.leaf_index))
-
-
-def authorities_of(genesis: Genesis, records: Iterable[Placed]) -> Authorities:
-    """Return who is in force by the genesis file and these records; those about sites change nothing."""
-    found = Authorities(genesis)
-    for placed in records:
-        found.add(placed.leaf_index, placed.control)
-    return found
 
 
 def _is_about(control: Control, site: SiteName) -> bool:
