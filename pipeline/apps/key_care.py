@@ -12,7 +12,7 @@ from pipeline.adapters.keystore import MAX_KEY_FILE_BYTES, is_plain_key, plain_f
 from pipeline.adapters.passphrase import Passphrase
 from pipeline.adapters.private_files import read_private, replace_private_and_blank
 from pipeline.adapters.sealed_file import Sealer, about_sealed, cost_of, is_sealed
-from pipeline.apps.keys import key_files, key_vault
+from pipeline.apps.keys import key_files, key_vault, reading_keys
 from pipeline.config import Settings
 from pipeline.core.errors import ConfigError
 
@@ -59,6 +59,8 @@ def listing(settings: Settings) -> list[KeyRow]:
         rows.append(KeyRow(form, use, told.get("algorithm", ""), str(path)))
     for key in key_vault(settings).keys():  # noqa: SIM118  no mapping
         rows.append(KeyRow("wrapped", "platform", key.algorithm, key.fingerprint.hex()))
+    for key in reading_keys(settings).vault.keys():  # noqa: SIM118  no mapping
+        rows.append(KeyRow("wrapped", "reader", key.algorithm, key.fingerprint.hex()))
     return rows
 
 
@@ -106,9 +108,10 @@ def change_passphrase(settings: Settings, new: Path, only: Sequence[Path] | None
 
 
 def _generation_files(settings: Settings) -> Iterator[Path]:
-    path = key_vault(settings).generation_file()
-    if path is not None:
-        yield path
+    for vault in (key_vault(settings), reading_keys(settings).vault):
+        path = vault.generation_file()
+        if path is not None:
+            yield path
 
 
 def _files(settings: Settings) -> list[Path]:

@@ -3,12 +3,21 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.adapters.keystore import SealingKeyFolder, is_plain_key, new_sealing_key, save_key
+from ops.tls.authority import Authority
+from ops.tls.profile import Branch
+from pipeline.adapters.keystore import (
+    SealingKeyFolder,
+    is_plain_key,
+    new_sealing_key,
+    new_signing_key,
+    save_key,
+)
 from pipeline.adapters.sealed_file import is_sealed
 from pipeline.apps.authority import ChainPlan, create_chain
 from pipeline.apps.cli import main
@@ -52,6 +61,10 @@ def plain(strict: Path) -> Path:
     spool_key.touch(mode=0o600)
     spool_key.write_bytes(bytes(32))
     SealingKeyFolder(strict / "platform" / "keys").add(PLATFORM)
+    access = load_settings().access
+    save_key(access.token_key, new_signing_key(Use.TOKEN))
+    save_key(access.log_key, new_signing_key(Use.ACCESS_LOG))
+    Authority.create(strict / "pki", now=datetime.now(UTC))
     return strict
 
 
@@ -83,6 +96,8 @@ def test_plain_keys_of_an_earlier_release_are_refused_until_they_are_sealed(
     rows = listed(capsys)
     assert {(row["form"], row["use"]) for row in rows} == {
         *(("sealed", use) for use in ("root", "node", "registrar", "log", "site", "spool")),
+        *(("sealed", use) for use in ("token", "access_log")),
+        *(("sealed", f"transport-{name}") for name in ("root", "sites", "platform")),
         ("wrapped", "platform"),
     }
     assert not any(is_plain_key(path.read_bytes()) for path in plain.rglob("*.json"))
@@ -126,6 +141,7 @@ def test_after_a_change_of_passphrase_only_the_new_one_opens(
     settings = load_settings()
     assert key_files(settings).signer(plain / "site" / "key.json", Use.SITE).public == SITE.public
     assert key_vault(settings).get(FINGERPRINT) == PLATFORM
+    assert Authority.load(plain / "pki", key_files(settings)).issuers[Branch.SITES].key is not None
     assert run("keys", "passphrase", str(new)) == 0
 
 
