@@ -30,14 +30,15 @@ def raw_rows(file: BinaryIO, offset: int, line: int, *, final: bool) -> Iterator
     An unfinished last row is left for later, unless ``final``. A quote that never closes within
     ``MAX_ROW_BYTES`` costs its own line only.
     """
+    file.seek(offset)
     while (row := _row(file, offset, line, final=final)) is not None:
         yield row
         offset, line = row.next_offset, row.next_line
+        if row.problem is not None:  # else the file stands there already
+            file.seek(offset)
 
 
 def _row(file: BinaryIO, offset: int, line: int, *, final: bool) -> RawRow | None:
-    if file.tell() != offset:  # which it is, unless a row was given up on; seeking empties the buffer
-        file.seek(offset)
     first = file.readline(MAX_ROW_BYTES + 1)
     if len(first) > MAX_ROW_BYTES:
         return _overlong(file, line, last=first, final=final)

@@ -69,7 +69,7 @@ def read_all(from_source: Source, limit: int) -> tuple[list[NormalisedRecord], l
 # Restarting
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=st.lists(ROW, max_size=20), limit=st.integers(1, 7))
 def test_reading_in_pieces_equals_reading_at_once(file: Path, rows: list[bytes], limit: int) -> None:
     file.write_bytes(HEADER + b"".join(rows))
@@ -83,7 +83,7 @@ def test_a_bundled_file_reads_the_same_in_pieces(limit: int) -> None:
     assert read_all(sample.source(), limit) == read_all(sample.source(), 10_000)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(rows=st.lists(ROW, max_size=10), cut=st.integers(0, 200))
 def test_a_growing_file_reads_the_same_as_the_grown_one(file: Path, rows: list[bytes], cut: int) -> None:
     whole = HEADER + b"".join(rows)
@@ -279,6 +279,7 @@ def test_a_foreign_position_is_refused(file: Path, position: str) -> None:
         written(file, HEADER, A).read(position, 10)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), min_size=1, max_size=20))
 def test_a_row_is_cut_as_the_csv_module_cuts_it(text: str) -> None:
     found = fields_of(RawRow(2, text.encode(), 0, 3), MAPPING)

@@ -8,7 +8,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.mapping import read_mapping
@@ -397,6 +397,7 @@ def test_a_pattern_without_zone_asks_for_one() -> None:
         read_mapping(settings)
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[+-]?[0-9]{1,10}(\.[0-9]{0,10})?", fullmatch=True))
 def test_a_plain_number_keeps_the_digits_that_any_number_keeps(text: str) -> None:
     number = parse_number(text)

@@ -4,6 +4,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -250,3 +251,46 @@ def test_bad_spool_keys_are_refused_with_a_remedy(tmp_path: Path) -> None:
     path.chmod(0o640)
     with pytest.raises(ConfigError, match="chmod 600"):
         load_spool_key(path, spool, files)
+
+
+def test_records_of_an_append_that_failed_are_never_given_out(
+    spool: SqliteSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is given out from memory is on the disk, whatever happened to the readings before and between."""
+    spool.append(new(b"a"), "1", {}, NOW_MS)
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "_database", RefusingCommits(spool._database))
+        with pytest.raises(TransientError):
+            spool.append(new(b"lost"), "2", {}, NOW_MS)
+    assert [record.data for record in spool.waiting(10)] == [b"a"]
+    spool.append(new(b"b", b"c"), "2", {}, NOW_MS)
+    assert [(r.record_id, r.data) for r in spool.waiting(10)] == [(1, b"a"), (2, b"b"), (3, b"c")]
+
+
+def test_memory_and_disk_give_out_the_same_records(spool: SqliteSpool, tmp_path: Path) -> None:
+    for number in range(3):
+        spool.append(new(*(b"%d-%d" % (number, i) for i in range(1000))), str(number), {}, NOW_MS + number)
+    remembered = spool.waiting(4000)
+    spool.add_packet(packet(1, spool.tip(), 2500))
+    later = spool.waiting(300)
+    again = reopened(spool, tmp_path)
+    try:
+        assert again.waiting(300) == later == remembered[2500:2800]
+    finally:
+        again.close()
+
+
+class RefusingCommits:
+    """A database that rolls back where it should commit."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._database, name)
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        """Pass a statement on, but refuse a commit."""
+        if statement == "COMMIT":
+            raise sqlite3.OperationalError("disk I/O error")
+        return self._database.execute(statement, *values)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.adapters.spool.cipher import SpoolCipher
+from pipeline.adapters.spool.latest import LatestRecords
 from pipeline.adapters.spool.rows import MADE, STANDING, made_of, packet_row, receipt_row, stored_receipt
 from pipeline.adapters.spool.schema import FORMAT, SpoolLock, connect, spool_errors
 from pipeline.core.delivery import (
@@ -47,6 +48,7 @@ class SqliteSpool:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = SpoolLock(path)
         self._cipher = SpoolCipher(key, binding, random)
+        self._latest = LatestRecords()
         with contextlib.ExitStack() as undo:
             undo.callback(self._lock.release)
             self._database = connect(path)
@@ -79,6 +81,8 @@ class SqliteSpool:
                 "ON CONFLICT (reason) DO UPDATE SET fields = fields + excluded.fields",
                 list(rejected.items()),
             )
+        with self._mutex:
+            self._latest.add(last - len(rows) + 1, records, now_ms)
 
     def position(self) -> str:
         """Return the source's position after what is kept; empty at first."""
@@ -114,10 +118,13 @@ class SqliteSpool:
     def waiting(self, limit: int) -> list[SpooledRecord]:
         """Return the first ``limit`` records that are in no packet yet, decrypted."""
         with self._reading():
-            rows = self._database.execute(
-                "SELECT record_id, spooled_ms, cell FROM records WHERE record_id > ? ORDER BY record_id LIMIT ?",
-                (self._tip().last_record, limit),
-            ).fetchall()
+            after = self._tip().last_record
+            (last,) = self._one("SELECT last_record FROM state")
+            remembered = self._latest.between(after, last, limit)
+            if remembered is not None:
+                return remembered
+            query = "SELECT record_id, spooled_ms, cell FROM records WHERE record_id > ? ORDER BY record_id LIMIT ?"
+            rows = self._database.execute(query, (after, limit)).fetchall()
         return [self._open_record(*row) for row in rows]
 
     def add_packet(self, packet: StoredPacket) -> None:
