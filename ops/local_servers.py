@@ -1,16 +1,20 @@
 """Kafka, Redis and, where it runs, PostgreSQL of a data folder, as its administrator reaches them from any process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ops import ports
+from ops.access_table import Quota
 from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN, BrokerPlace
+from ops.kafka.quotas import NONE_GIVEN
 from ops.postgres import server as postgres
 from ops.postgres.program import find_programs
 from ops.redis.server import RedisAddress, RedisPlace, place
 from ops.tls.authority import CertificateFiles
 from ops.tls.holders import certificate_folder
+from ops.tls.principal import Role
 
 KAFKA = "kafka"
 CONTROLLER = "kafka_controller"
@@ -47,9 +51,9 @@ class LocalServers:
             CertificateFiles.of(certificate_folder(data_dir, ADMIN)),
         )
 
-    def kafka_admin(self) -> KafkaAdmin:
-        """A client that may do everything in Kafka."""
-        return KafkaAdmin(self.kafka.bootstrap, self.asking)
+    def kafka_admin(self, quotas: Mapping[Role, Quota] = NONE_GIVEN) -> KafkaAdmin:
+        """A client that may do everything in Kafka; ``quotas`` go before the table of access."""
+        return KafkaAdmin(self.kafka.bootstrap, self.asking, quotas)
 
     def redis_admin(self) -> RedisAddress:
         """Where Redis is for its administrator."""

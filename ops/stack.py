@@ -11,11 +11,13 @@ from types import TracebackType
 from typing import TypeVar
 
 from ops import ports
+from ops.access_table import Quota
 from ops.child import ChildSpec, ChildStatus
 from ops.files import private_folder
 from ops.kafka import broker, distribution
 from ops.kafka.admin import KafkaAdmin
 from ops.kafka.live import deny
+from ops.kafka.quotas import NONE_GIVEN
 from ops.kafka.rights_file import give_rights_back, keep_rights
 from ops.kafka.topic_table import topic_table
 from ops.local_servers import CONTROLLER, KAFKA, PORTS_FILE, POSTGRES, REDIS, LocalServers
@@ -71,6 +73,7 @@ class EmbeddedStack:
         has_postgres: bool = False,
         is_short_lived: bool = False,
         lifetimes: Lifetimes = USUAL_LIFETIMES,
+        quotas: Mapping[Role, Quota] = NONE_GIVEN,
         ca_keys: Callable[[], CaKeys] = lambda: PLAIN_CA_KEYS,
         now: Callable[[], datetime] = utc_now,
         say: Callable[[str], None] = lambda _: None,
@@ -82,6 +85,7 @@ class EmbeddedStack:
         self._has_postgres = has_postgres
         self._is_short_lived = is_short_lived
         self._lifetimes = lifetimes
+        self._quotas = quotas
         self._ca_keys = ca_keys
         self._now = now
         self._say = say
@@ -300,7 +304,7 @@ class EmbeddedStack:
         place = broker.BrokerPlace(self.data_dir / KAFKA, self.log_dir, port, controller_port)
         jvm = broker.Jvm(distribution.ensure(), self._heap_mb, self._is_short_lived)
         broker.prepare(place, jvm, self._issue(broker.BROKER))
-        admin = KafkaAdmin(place.bootstrap, self._issue(broker.ADMIN))
+        admin = KafkaAdmin(place.bootstrap, self._issue(broker.ADMIN), self._quotas)
         self._broker, self._admin = place, admin
         spec = ChildSpec(
             name=KAFKA,

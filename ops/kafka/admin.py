@@ -21,11 +21,12 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from ops.access_table import Quota
 from ops.kafka.acl_table import grants
-from ops.kafka.quotas import keep_quotas
+from ops.kafka.quotas import NONE_GIVEN, keep_quotas
 from ops.kafka.topic_table import TopicSpec
 from ops.tls.authority import CertificateFiles
-from ops.tls.principal import Principal
+from ops.tls.principal import Principal, Role
 from pipeline.core.errors import ConfigError, TransientError
 from pipeline.core.topics import Topics
 
@@ -52,11 +53,13 @@ def client_settings(bootstrap: str, files: CertificateFiles) -> dict[str, Any]:
 
 
 class KafkaAdmin:
-    """Creates topics and grants rights with the admin's certificate."""
+    """Creates topics and grants rights with the admin's certificate; ``quotas`` go before the table of access."""
 
-    def __init__(self, bootstrap: str, files: CertificateFiles) -> None:
+    def __init__(
+        self, bootstrap: str, files: CertificateFiles, quotas: Mapping[Role, Quota] = NONE_GIVEN
+    ) -> None:
         self._client = AdminClient(client_settings(bootstrap, files))
-        self._bootstrap, self._files = bootstrap, files
+        self._bootstrap, self._files, self._quotas = bootstrap, files, quotas
         # Each question about quotas is a connection.
         self._with_quota: set[Principal] = set()
 
@@ -114,7 +117,7 @@ class KafkaAdmin:
     def _keep_quotas(self, principals: Iterable[Principal]) -> None:
         new = set(principals) - self._with_quota
         if new:
-            keep_quotas(self._bootstrap, self._files, new)
+            keep_quotas(self._bootstrap, self._files, new, self._quotas)
             self._with_quota |= new
 
     def add(self, bindings: Collection[AclBinding]) -> None:

@@ -9,11 +9,12 @@ import ssl
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Final
 
 from ops.access_table import ACCESS, Quota
 from ops.tls.authority import CertificateFiles
-from ops.tls.principal import Principal
+from ops.tls.principal import Principal, Role
 from pipeline.core.errors import ConfigError, TransientError
 
 TIMEOUT_S: Final = 30
@@ -27,24 +28,39 @@ _NAMES: Final[Mapping[str, str]] = {
     "consume_bytes_per_s": "consumer_byte_rate",
     "request_percent": "request_percentage",
 }
+NONE_GIVEN: Final[Mapping[Role, Quota]] = MappingProxyType({})
 
 
-def keep_quotas(bootstrap: str, files: CertificateFiles, principals: Iterable[Principal]) -> list[Principal]:
+def keep_quotas(
+    bootstrap: str,
+    files: CertificateFiles,
+    principals: Iterable[Principal],
+    given: Mapping[Role, Quota] = NONE_GIVEN,
+) -> list[Principal]:
     """Give principals the quota of their role, where they have none yet; return to whom one was given.
 
-    What was set by hand stays.
+    What was set by hand stays, but for the roles in ``given``: theirs goes before the table's and before the hand's.
 
     Raises:
         TransientError: Kafka did not answer (code ``kafka``).
         ConfigError: Kafka refuses.
     """
-    wanted = {principal: ACCESS[principal.role].quota for principal in principals}
+    wanted = {who: given.get(who.role, ACCESS[who.role].quota) for who in principals}
     if not any(wanted.values()):
         return []
     held = quotas(bootstrap, files)
-    missing = {who: quota for who, quota in wanted.items() if quota is not None and str(who) not in held}
+    missing = {
+        who: quota
+        for who, quota in wanted.items()
+        if quota is not None
+        and (str(who) not in held or (who.role in given and held[str(who)] != _values(quota)))
+    }
     set_quotas(bootstrap, files, missing)
     return list(missing)
+
+
+def _values(quota: Quota) -> dict[str, float]:
+    return {_NAMES[name]: float(value) for name, value in asdict(quota).items()}
 
 
 def set_quotas(bootstrap: str, files: CertificateFiles, wanted: Mapping[Principal, Quota]) -> None:
@@ -61,9 +77,7 @@ def set_quotas(bootstrap: str, files: CertificateFiles, wanted: Mapping[Principa
         + _text("user")
         + _text(str(principal))
         + struct.pack(">i", len(_NAMES))
-        + b"".join(
-            _text(_NAMES[name]) + struct.pack(">db", float(value), 0) for name, value in asdict(quota).items()
-        )
+        + b"".join(_text(name) + struct.pack(">db", value, 0) for name, value in _values(quota).items())
         for principal, quota in wanted.items()
     ]
     body = struct.pack(">i", len(entries)) + b"".join(entries) + b"\0"

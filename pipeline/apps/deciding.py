@@ -1,14 +1,17 @@
 """The registrar's side of enrolment: bundles and tokens given out, requests judged, answers with certificates."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_bytes
 
+from ops.access_table import Quota
+from ops.kafka.quotas import NONE_GIVEN
 from ops.site_transport import certify_site
 from ops.tls.generation import PLAIN_CA_KEYS, CaKeys
+from ops.tls.principal import Role
 from pipeline.apps.desk import OpenDesk
 from pipeline.core.access_book import (
     TOKEN_ID_BYTES,
@@ -32,7 +35,7 @@ class Terms:
     """How requests are decided: by which policy, if no person looks; until when the answer may be taken up (ms).
 
     ``pki`` is the folder of the transport's authorities, whose keys ``ca_keys`` opens; without it answers bring no
-    certificate.
+    certificate. ``quotas`` go before those of the table of access.
     """
 
     answer_until_ms: int
@@ -40,6 +43,7 @@ class Terms:
     pki: Path | None = None
     topic_prefix: str = ""
     ca_keys: CaKeys = PLAIN_CA_KEYS
+    quotas: Mapping[Role, Quota] = NONE_GIVEN
 
 
 async def give_bundle(
@@ -117,4 +121,6 @@ def _certificate(request: AccessRequest, terms: Terms) -> str:
         return ""
     asked, topics = request.csr.encode(), Topics(terms.topic_prefix)
     now, keys = datetime.now(UTC), terms.ca_keys
-    return certify_site(terms.pki, request.site, asked, topics, now=now, keys=keys).decode()
+    return certify_site(
+        terms.pki, request.site, asked, topics, now=now, keys=keys, quotas=terms.quotas
+    ).decode()

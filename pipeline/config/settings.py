@@ -12,6 +12,7 @@ from ops.tls.revoked import REVOKED
 from pipeline.config.access import AccessSettings
 from pipeline.config.naming import ENV_DELIMITER, ENV_PREFIX, required
 from pipeline.config.pki import PkiSettings
+from pipeline.config.quotas import QuotaSettings
 from pipeline.config.sections import (
     ApiSettings,
     AssessSettings,
@@ -57,6 +58,7 @@ class Settings(BaseSettings):
     genesis: FilePath = Field(description="the chain's genesis file")
     keys: KeysSettings
     pki: PkiSettings
+    quotas: QuotaSettings
     kafka: KafkaSettings
     redis: RedisSettings
     store: StoreSettings
@@ -106,6 +108,7 @@ class Settings(BaseSettings):
             "parquet": {},
             "traces": {},
             "transport": {},
+            "quotas": {},
             "store": {"url": f"sqlite:///{data_dir / 'platform' / 'store.sqlite'}"},
             "access": {
                 "token_key": data_dir / "access" / "token.json",

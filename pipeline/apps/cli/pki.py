@@ -129,7 +129,8 @@ def _issue(data_dir: Path, principal: Principal, output: Path) -> Issued:
     bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
     refuse_revoked(data_dir / PKI_FOLDER, principal)
     authority = Authority.load(data_dir / PKI_FOLDER, key_files(settings))
-    admin = KafkaAdmin(bootstrap, CertificateFiles.of(certificate_folder(data_dir, ADMIN)))
+    asking = CertificateFiles.of(certificate_folder(data_dir, ADMIN))
+    admin = KafkaAdmin(bootstrap, asking, settings.quotas.given())
     # Rights first: a certificate is never there without them.
     admin.grant([principal], [settings.topics])
     keep_rights(admin, data_dir)

@@ -193,7 +193,14 @@ def _decide(ctx: typer.Context, file: Path, answer: Path | None, choice: _Choice
     policy = None if choice.policy is None else read_policy(_toml(choice.policy))
     settings = settings_of(ctx)
     pki = pki_folder(settings, choice.pki)
-    terms = Terms(in_days(choice.answer_days), policy, pki, settings.topic_prefix, key_files(settings))
+    terms = Terms(
+        in_days(choice.answer_days),
+        policy,
+        pki,
+        settings.topic_prefix,
+        key_files(settings),
+        settings.quotas.given(),
+    )
 
     async def work(opened: "OpenDesk") -> "AccessAnswer":
         wanted = read_request(raw, opened.genesis)

@@ -81,6 +81,8 @@ class LocalDeployment:
         self.plan = plan
         self.say = say
         defaults: dict[str, Any] = {"data_dir": data_dir}
+        settings = Settings(**defaults)
+        self._quotas = settings.quotas
         kept = (data_dir / POSTGRES).exists()
         self.has_postgres = plan.has_postgres if plan.has_postgres is not None else kept
         self.stack = EmbeddedStack(
@@ -88,7 +90,8 @@ class LocalDeployment:
             topics=Topics(plan.chain.topic_prefix),
             has_postgres=self.has_postgres,
             is_short_lived=is_short_lived,
-            lifetimes=Settings(**defaults).pki.lifetimes(),
+            lifetimes=settings.pki.lifetimes(),
+            quotas=settings.quotas.given(),
             ca_keys=lambda: self.keys,
             say=say,
         )
@@ -316,6 +319,8 @@ class LocalDeployment:
                 # Traces and audits of the store are work of the platform.
                 **self._store(Role.PLATFORM, OPERATOR_NAME),
                 **self._assess_plan(),
+                # Sites that are approved and certificates that are issued beside the stack get the same.
+                "quotas": self._quotas.model_dump(exclude_unset=True),
                 "kafka": self.kafka_table(Role.REGISTRAR, OPERATOR_NAME),
                 "redis": self._redis(Role.REGISTRAR, OPERATOR_NAME),
                 "access": {

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ops.tls.principal import Principal, Role
 from ops.tls.site_principal import site_principal
 from pipeline.apps.authority import ChainPlan, node_names, usual_quorum
+from pipeline.config.quotas import QuotaSettings, usual_quotas
 from pipeline.core.contract import Contract
 from pipeline.core.errors import ConfigError
 from pipeline.core.names import SiteName, parse_site_id
@@ -145,6 +146,7 @@ class DeploymentPlan(_Table):
     kafka: KafkaTable
     redis: RedisTable
     postgres: PostgresTable | None = None
+    quotas: QuotaSettings = Field(default_factory=usual_quotas)
     programs: tuple[ProgramTable, ...] = ()
 
     @model_validator(mode="after")

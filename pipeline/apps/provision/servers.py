@@ -55,7 +55,7 @@ def apply_to_servers(
 def _apply_kafka(
     plan: DeploymentPlan, files: CertificateFiles, revoked: Sequence[Principal], deadline: float
 ) -> None:
-    admin = KafkaAdmin(plan.kafka.address, files)
+    admin = KafkaAdmin(plan.kafka.address, files, plan.quotas.given())
     _await(lambda: admin.is_ready(PROBE_TIMEOUT_S), f"Kafka at {plan.kafka.address}", "kafka", deadline)
     topics = Topics(plan.chain.topic_prefix)
     admin.apply_topics(topic_table(topics), replicas=plan.kafka.replicas)

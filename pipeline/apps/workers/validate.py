@@ -1,6 +1,6 @@
 """``bkdms worker validate``: puts a validator together from the settings and runs it."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -20,11 +20,6 @@ from pipeline.core.topics import Topics
 from pipeline.services.rate_limit import Rate, RateLimit
 from pipeline.services.registrations import Registrations
 from pipeline.services.validator import Validator
-
-RATE_PER_S: Final = 200.0
-"""Packets of one site a second in the long run: a thousand times what a site sends that sends every five seconds."""
-BURST: Final = 1000
-"""Packets of one site at once after a rest, such as those that waited while Kafka was away."""
 
 
 def validator(
@@ -59,10 +54,19 @@ def validate(
         str, typer.Option(help="Name of this validator in logs and at Kafka, and of its folder.")
     ] = "validator",
     rate: Annotated[
-        float,
-        typer.Option(min=0, help="Packets per second that one site may send; more are delayed. 0: no limit."),
-    ] = RATE_PER_S,
-    burst: Annotated[int, typer.Option(help="Packets that a site may send at once after a rest.")] = BURST,
+        float | None,
+        typer.Option(
+            min=0,
+            help="Packets per second that one site may send; more are delayed. 0: no limit. "
+            "Usually quotas.site_packets_per_s.",
+        ),
+    ] = None,
+    burst: Annotated[
+        int | None,
+        typer.Option(
+            help="Packets that a site may send at once after a rest. Usually quotas.site_packets_burst."
+        ),
+    ] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Let genuine packets of enrolled sites through to the chain log, and refuse the rest with a reason.
@@ -73,8 +77,11 @@ def validate(
     Example: bkdms --config validator.toml worker validate --name validator-2
     """
     settings = settings_of(ctx)
+    own = settings.quotas
+    per_s = own.site_packets_per_s if rate is None else rate
+    at_once = own.site_packets_burst if burst is None else burst
     try:
-        limit = Rate(rate, burst) if rate else None
+        limit = Rate(per_s, at_once) if per_s else None
     except ValueError as error:
         raise ConfigError(str(error)) from None
     begin("validator", settings, log_level)
