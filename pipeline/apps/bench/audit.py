@@ -84,6 +84,7 @@ def measure_audit(chain: BenchChain, rounds: int, progress: Callable[[int], None
         "audit_cpu_seconds": round(cpu, 2),
         "bare_cpu_seconds": round(bare_cpu, 2),
         "packets_per_second": round(packets / wall),
+        "cpu_us_per_packet": round(cpu * 1e6 / packets, 1),
         "ratio": round(bare_wall / wall, 3),
         "cpu_ratio": round(bare_cpu / cpu, 3),
     }

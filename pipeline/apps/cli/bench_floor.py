@@ -8,6 +8,7 @@ import typer
 
 from pipeline.apps.bench.figures import progress
 from pipeline.apps.bench.floor import Case, Database, Floor, Stage, measure_case, own_servers, reference
+from pipeline.apps.bench.floor.servers import POSTGRES
 from pipeline.apps.bench.floor.timing import ROUNDS
 from pipeline.apps.bench.report import Figure, Result, append_result, bar_chart, table
 from pipeline.apps.cli.context import emit_json, say
@@ -15,16 +16,14 @@ from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.core.sealing import Suite
 
-_USUAL_VALUES: Final = {Stage.SITE: 200, Stage.VALIDATOR: 1, Stage.NODE: 1, Stage.PLATFORM: 200}
-"""Values a packet at which the stages are measured, unless the user asks for others."""
+_USUAL_VALUES: Final = {Stage.SITE: 200, Stage.PLATFORM: 200}
+"""Values a packet at which a stage is measured unless the user asks for others; elsewhere one."""
 _SHOWN_PART: Final = 0.001
 """Bars of primitives below this part of a floor are left out of the drawing."""
 
 
 def floor(
-    stage: Annotated[
-        list[Stage] | None, typer.Option(help="Stage; repeat. (default: site, validator, node, platform)")
-    ] = None,
+    stage: Annotated[list[Stage] | None, typer.Option(help="Stage; repeat. (default: all)")] = None,
     values_per_packet: Annotated[
         int | None,
         typer.Option(min=1, max=300, help="Values in each packet. (default: 200 at both ends, else 1)"),
@@ -56,13 +55,10 @@ def floor(
     if suite.upper() not in Suite.__members__:
         raise ConfigError(f"--suite {suite}: choose xwing, light or p256")
     cases = [
-        Case(each, values_per_packet or _USUAL_VALUES[each], Suite[suite.upper()], nodes, database)
+        Case(each, values_per_packet or _USUAL_VALUES.get(each, 1), Suite[suite.upper()], nodes, database)
         for each in stage or list(Stage)
     ]
-    floors, compared = _measured(cases, rounds, check=check)
-    for case, found in zip(cases, floors, strict=True):
-        if results is not None:
-            append_result(results, Result("floor", _arguments(case), found.figures()))
+    floors, compared = _measured(cases, rounds, results, check=check)
     if plot is not None:
         bar_chart(plot, f"Floors, {suite}: µs of the processor for a packet", _bars(floors))
     if json:
@@ -77,17 +73,22 @@ def floor(
         raise typer.Exit(1)
 
 
-def _measured(cases: list[Case], rounds: int, *, check: bool) -> tuple[list[Floor], list[reference.Compared]]:
-    is_posted = any(case.database is Database.POSTGRESQL and case.stage is Stage.PLATFORM for case in cases)
+def _measured(
+    cases: list[Case], rounds: int, results: Path | None, *, check: bool
+) -> tuple[list[Floor], list[reference.Compared]]:
+    """Measure one case after the other, each kept as soon as it is there."""
+    wanted = frozenset[str]().union(*(case.servers for case in cases))
+    floors, servers = [], None
     with ExitStack() as running:
-        say("starting servers")
-        servers = running.enter_context(own_servers(has_postgres=is_posted))
-        floors = []
+        if wanted or check:
+            say("starting servers")
+            servers = running.enter_context(own_servers(has_postgres=POSTGRES in wanted))
         for case in cases:
-            total = rounds * len({way for use in case.uses() for way in use.ways})
-            with progress(f"measuring {case.stage}", total) as step:
+            with progress(f"measuring {case.stage}", rounds * len(case.ways)) as step:
                 floors.append(measure_case(case, servers, rounds, step))
-        if not check:
+            if results is not None:
+                append_result(results, Result("floor", _arguments(case), floors[-1].figures()))
+        if servers is None or not check:
             return floors, []
         with progress("comparing", rounds * len(reference.REFERENCES)) as step:
             return floors, reference.compare(servers, rounds, step)

@@ -22,6 +22,8 @@ class Stage(StrEnum):
     VALIDATOR = "validator"
     NODE = "node"
     PLATFORM = "platform"
+    EXPORT = "export"
+    AUDIT = "audit"
 
 
 class Database(StrEnum):
@@ -91,15 +93,12 @@ def _node(shape: Shape) -> tuple[Use, ...]:
 
 
 def _platform(shape: Shape, database: Database) -> tuple[Use, ...]:
-    values, hashed, share = shape.values, sizes(shape), 1 / shape.packets_per_block
+    values, share = shape.values, 1 / shape.packets_per_block
     return (
         _fetch("block", share),
-        Use(("block decode by our reader", "block decode by fastavro"), share),
-        *_certificate(shape, share),
+        *_block_read(shape, share),
         *_checked(shape),
-        Use((f"sha256 {hashed['packet']}",), 1),
-        Use((f"sha256 {NODE_BYTES}",), 2),
-        Use((f"sha256 {hashed['leaf']}",), 1),
+        *_placed(shape),
         Use((f"kem open {shape.suite.name.lower()}",), 1),
         Use((f"{_cipher(shape)} open {len(shape.packet.encrypted)}",), 1),
         Use(("records array decode",), 1),
@@ -113,10 +112,28 @@ def _platform(shape: Shape, database: Database) -> tuple[Use, ...]:
     )
 
 
+def _export(shape: Shape) -> tuple[Use, ...]:
+    """Blocks from files to tiles, the sites' signatures left to the certificates."""
+    share = 1 / shape.packets_per_block
+    return (
+        *_block_read(shape, share),
+        Use((f"sha256 {sizes(shape)['leaf']}",), 1),
+        Use((f"sha256 {NODE_BYTES}",), 1),
+        Use(("append and fsync block",), share),
+    )
+
+
+def _audit(shape: Shape) -> tuple[Use, ...]:
+    """Blocks from files, everything in them checked."""
+    return (*_block_read(shape, 1 / shape.packets_per_block), *_checked(shape), *_placed(shape))
+
+
 _LISTS: Final[dict[Stage, Callable[[Shape], tuple[Use, ...]]]] = {
     Stage.SITE: _site,
     Stage.VALIDATOR: _validator,
     Stage.NODE: _node,
+    Stage.EXPORT: _export,
+    Stage.AUDIT: _audit,
 }
 
 
@@ -125,6 +142,24 @@ def _checked(shape: Shape) -> tuple[Use, ...]:
     return (
         Use(("packet decode by our reader", "packet decode by fastavro"), 1),
         Use((f"{_signature(shape)} verify {len(shape.packet.signed)}",), 1),
+    )
+
+
+def _placed(shape: Shape) -> tuple[Use, ...]:
+    """What finds a packet in its block and tree: identifier, leaf, a node in either tree."""
+    hashed = sizes(shape)
+    return (
+        Use((f"sha256 {hashed['packet']}",), 1),
+        Use((f"sha256 {hashed['leaf']}",), 1),
+        Use((f"sha256 {NODE_BYTES}",), 2),
+    )
+
+
+def _block_read(shape: Shape, share: float) -> tuple[Use, ...]:
+    """Taking a block apart and checking its certificate."""
+    return (
+        Use(("block decode by our reader", "block decode by fastavro"), share),
+        *_certificate(shape, share),
     )
 
 

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from pipeline.apps.bench.floor import brokered, codecs, compute
 from pipeline.apps.bench.floor.committed import floor_commits
 from pipeline.apps.bench.floor.disk import floor_file
 from pipeline.apps.bench.floor.floor import Cost, Floor, FloorRow
 from pipeline.apps.bench.floor.lists import Database, Stage, Use, uses
-from pipeline.apps.bench.floor.servers import FloorServers, floor_servers
+from pipeline.apps.bench.floor.servers import KAFKA, POSTGRES, REDIS, FloorServers, floor_servers
 from pipeline.apps.bench.floor.shape import Shape
 from pipeline.apps.bench.floor.stored import floor_postgres, floor_sqlite
 from pipeline.apps.bench.floor.timing import ROUNDS, Primitive, lowest
@@ -22,6 +23,8 @@ from pipeline.core.sealing import Suite
 from pipeline.core.storage import OBSERVATIONS
 
 Progress = Callable[[int], None]
+_SERVERS: Final = {"kafka": KAFKA, "redis": REDIS, Database.POSTGRESQL.value: POSTGRES}
+"""Servers by the first word of the primitives that need them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,17 @@ class Case:
         return uses(self.stage, self.shape, self.database)
 
     @property
+    def ways(self) -> frozenset[str]:
+        """The names of all primitives on the list."""
+        return frozenset(way for use in self.uses() for way in use.ways)
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """The servers that the list needs: ``kafka``, ``redis``, ``postgres``."""
+        firsts = {way.partition(" ")[0] for way in self.ways}
+        return frozenset(server for name, server in _SERVERS.items() if name in firsts)
+
+    @property
     def shape(self) -> Shape:
         """The packet that it is about."""
         return Shape(self.values_per_packet, self.suite, self.nodes)
@@ -59,9 +73,10 @@ def measure_floor(
     rounds: int = ROUNDS,
     progress: Progress = lambda _: None,
 ) -> Floor:
-    """Measure the floor of ``stage`` (site, validator, node, platform) for packets of so many one-value records.
+    """Measure the floor of a stage for packets of so many one-value records.
 
-    Starts servers of its own unless running ones are given: ``FloorServers(deployment.stack)``.
+    ``stage`` is site, validator, node, platform, export or audit. Starts servers of its own, where it needs any, unless
+    running ones are given: ``FloorServers(deployment.stack)``.
 
     Raises:
         ConfigError: a name or number is none of those, or the servers can't be run here.
@@ -69,26 +84,26 @@ def measure_floor(
     """
     case = Case(Stage(stage), values_per_packet, suite, nodes, Database(database))
     with ExitStack() as running:
-        if servers is None:
-            servers = running.enter_context(own_servers(has_postgres=case.database is Database.POSTGRESQL))
+        if servers is None and case.servers:
+            servers = running.enter_context(own_servers(has_postgres=POSTGRES in case.servers))
         return measure_case(case, servers, rounds, progress)
 
 
 def measure_case(
-    case: Case, servers: FloorServers, rounds: int = ROUNDS, progress: Progress = lambda _: None
+    case: Case,
+    servers: FloorServers | None,
+    rounds: int = ROUNDS,
+    progress: Progress = lambda _: None,
 ) -> Floor:
-    """Measure the floor of a case on running servers; ``progress`` hears of each primitive measured.
+    """Measure the floor of a case on running servers, None where it needs none; ``progress`` hears of each primitive.
 
     Raises:
         ConfigError: it needs PostgreSQL, and the servers have none for measuring alone.
         TransientError: a server is away.
     """
-    listed = case.uses()
-    names = {way for use in listed for way in use.ways}
     with primitives(case, servers) as made:
-        wanted = [primitive for primitive in made if primitive.name in names]
-        costs = lowest(wanted, rounds, progress)
-    return summed(case, listed, costs)
+        costs = lowest([primitive for primitive in made if primitive.name in case.ways], rounds, progress)
+    return summed(case, case.uses(), costs)
 
 
 def summed(case: Case, listed: Sequence[Use], costs: Mapping[str, Cost]) -> Floor:
@@ -104,38 +119,39 @@ def _row(use: Use, costs: Mapping[str, Cost]) -> FloorRow:
 
 
 @contextmanager
-def primitives(case: Case, servers: FloorServers) -> Iterator[list[Primitive]]:
-    """Give every primitive that a list may name for a case.
+def primitives(case: Case, servers: FloorServers | None) -> Iterator[list[Primitive]]:
+    """Give every primitive that a case's list names, and some beside.
 
     Raises:
         ConfigError: it needs PostgreSQL, and the servers have none for measuring alone.
     """
     shape = case.shape
-    packet, block = avro.frame(PACKET_SCHEMA, shape.packet.raw), shape.block
     with ExitStack() as open_parts:
         folder = Path(open_parts.enter_context(tempfile.TemporaryDirectory(prefix="bkdms-floor-")))
         made = [*compute.of_shape(shape), *codecs.of_shape(shape)]
-        appended = {"records": shape.packet.encrypted, "packet": shape.packet.raw, "block": block}
+        appended = {"records": shape.packet.encrypted, "packet": shape.packet.raw, "block": shape.block}
         made += open_parts.enter_context(floor_file(folder, appended))
-        broker = open_parts.enter_context(brokered.floor_broker(servers))
-        message = codecs.encoded(OBSERVATIONS, shape.message)
-        made += brokered.of_values(broker, {"packet": packet, "block": block, "message": message})
-        made += brokered.of_site(broker, packet)
-        made += open_parts.enter_context(floor_commits(servers, block))
-        made += open_parts.enter_context(_store(case, servers, folder))
+        if any(way.startswith(Database.SQLITE) for way in case.ways):
+            made += open_parts.enter_context(floor_sqlite(folder, shape)).primitives()
+        if servers is not None:
+            made += _served(case, servers, open_parts)
         yield made
 
 
-@contextmanager
-def _store(case: Case, servers: FloorServers, folder: Path) -> Iterator[list[Primitive]]:
-    if case.database is Database.SQLITE:
-        with floor_sqlite(folder, case.shape) as store:
-            yield list(store.primitives())
-    elif servers.database_url is None:
-        raise ConfigError("a floor with PostgreSQL needs servers of its own; give none")
-    else:
-        with floor_postgres(servers, case.shape) as store:
-            yield list(store.primitives())
+def _served(case: Case, servers: FloorServers, open_parts: ExitStack) -> Iterator[Primitive]:
+    shape = case.shape
+    if KAFKA in case.servers:
+        packet = avro.frame(PACKET_SCHEMA, shape.packet.raw)
+        message = codecs.encoded(OBSERVATIONS, shape.message)
+        broker = open_parts.enter_context(brokered.floor_broker(servers))
+        yield from brokered.of_values(broker, {"packet": packet, "block": shape.block, "message": message})
+        yield from brokered.of_site(broker, packet)
+    if REDIS in case.servers:
+        yield from open_parts.enter_context(floor_commits(servers, shape.block))
+    if POSTGRES in case.servers:
+        if servers.database_url is None:
+            raise ConfigError("a floor with PostgreSQL needs servers of its own; give none")
+        yield from open_parts.enter_context(floor_postgres(servers, shape)).primitives()
 
 
 @contextmanager
