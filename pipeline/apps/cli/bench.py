@@ -16,6 +16,7 @@ from pipeline.apps.bench.proofs import COLD_PROOFS, measure_proofs
 from pipeline.apps.bench.suites import measure_suites
 from pipeline.apps.cli.bench_floor import floor
 from pipeline.apps.cli.bench_scaling import scaling
+from pipeline.apps.cli.bench_workers import node, validator
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
@@ -28,6 +29,8 @@ bench = typer.Typer(
 )
 stage = typer.Typer(no_args_is_help=True, help="Measure one stage of the pipeline by itself.")
 bench.add_typer(stage, name="stage")
+stage.command()(validator)
+stage.command()(node)
 bench.command()(floor)
 bench.command()(scaling)
 
