@@ -1,6 +1,7 @@
 """Packets of a made-up chain, signed by processes of their own, each for its share of the sites.
 
-Headers, links and signatures are real. Digest and sealed bytes are made up, of the right lengths: nobody opens them.
+Headers, links and signatures are real. Digest and sealed bytes are made up, of the right lengths, where nobody opens
+them; where the platform is to open them, all is real.
 """
 
 import multiprocessing
@@ -16,13 +17,17 @@ from pipeline.apps.bench.plan import (
     START_MS,
     BenchPlan,
     platform_key,
+    sample_record,
+    secret,
     site_name,
     site_signer,
 )
 from pipeline.core import avro
 from pipeline.core.admission import PACKET_SCHEMA
 from pipeline.core.errors import TransientError
-from pipeline.core.packet import packet_id
+from pipeline.core.packet import SEED_BYTES, PacketDraft, packet_id, seal_packet
+from pipeline.core.record import encode_record
+from pipeline.core.sealing import CONTENT_KEY_BYTES
 from pipeline.core.signing import PACKET_PREFIX, SIGNATURE_BYTES
 from pipeline.core.state import Position
 
@@ -31,6 +36,9 @@ _BATCH: Final = 256
 _ALIVE_EVERY_S: Final = 5.0
 _NO_SIGNATURE: Final = bytes(SIGNATURE_BYTES)
 _DIGEST_BYTES: Final = 32
+_RECORD_EVERY_MS: Final = 1000
+_VALUES: Final = 8000
+"""How many different values the records hold: speeds of 0.00 to 79.99 km/h."""
 
 
 @dataclass
@@ -77,6 +85,40 @@ class BenchSite:
         signed = avro.encode(PACKET_SCHEMA, fields)[:-SIGNATURE_BYTES]
         raw = signed + self._signer.sign(PACKET_PREFIX + signed)
         self.position = Position(self.position.sequence + 1, packet_id(raw))
+        return raw
+
+
+class SealingSite(BenchSite):
+    """A site that seals real records to the platform, each with a value and a time of its own."""
+
+    def packet(self, index: int) -> bytes:
+        """Return the next packet, which is entry ``index`` of the plan."""
+        plan, site, last_ms = self.plan, site_name(self.number), entry_time(self.plan, index)
+        times = range(last_ms - _RECORD_EVERY_MS * (plan.values - 1), last_ms + 1, _RECORD_EVERY_MS)
+        records = [
+            encode_record(sample_record(site, time_ms, (index + number) % _VALUES))
+            for number, time_ms in enumerate(times)
+        ]
+        sequence = self.position.sequence + 1
+        draft = PacketDraft(
+            self.chain,
+            site,
+            MODULE,
+            sequence,
+            self.position.last_id,
+            times[0],
+            times[-1],
+            plan.suite,
+        )
+        raw = seal_packet(
+            draft,
+            records,
+            [platform_key(self.number, plan.suite).public],
+            site_signer(self.number, plan.suite),
+            seed=secret(f"seed {index}", SEED_BYTES),
+            content_key=secret(f"content {index}", CONTENT_KEY_BYTES),
+        )
+        self.position = Position(sequence, packet_id(raw))
         return raw
 
 
@@ -132,7 +174,8 @@ def _make(  # noqa: PLR0917  what a process is started with
     plan: BenchPlan, chain: bytes, positions: dict[int, Position], indexes: range, share: range, queue: Any
 ) -> None:
     """Put the packets of a share of the sites into a queue, in batches."""
-    sites = {number: BenchSite(number, plan, chain, positions[number]) for number in share}
+    kind = SealingSite if plan.is_sealed else BenchSite
+    sites = {number: kind(number, plan, chain, positions[number]) for number in share}
     batch: list[bytes] = []
     for index in indexes:
         site = sites.get(index % plan.sites)

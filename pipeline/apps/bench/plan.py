@@ -6,7 +6,7 @@ from hashlib import sha256, shake_256
 from itertools import count
 from typing import Any, Final
 
-from pipeline.apps.authority import ChainPlan
+from pipeline.apps.authority import ChainPlan, usual_quorum
 from pipeline.core import avro
 from pipeline.core.contract import Contract
 from pipeline.core.errors import ConfigError
@@ -31,14 +31,16 @@ _PADDING_BYTES: Final = 256
 _TAG_BYTES: Final = 16
 _FIXED_PACKET_BYTES: Final = 400
 _SEALED_BYTES: Final = {Suite.XWING: 1120 + 48, Suite.LIGHT: 32 + 48, Suite.P256: 65 + 48}
-_MAX_SITES: Final = 250
+_MAX_SITES: Final = 100_000
+_MAX_NODES: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class BenchPlan:
     """A chain of ``entries`` packets with ``values`` records each, from ``sites`` sites in turn.
 
-    ``nodes`` accounting nodes, all but one of four (one of one) certify each block.
+    ``nodes`` accounting nodes, all but a third of them less one certify each block. With ``is_sealed`` packets hold
+    real records, sealed to the platform's keys; else bytes of the same length, which nobody can open.
 
     Raises:
         ConfigError: a number is out of bounds.
@@ -49,17 +51,19 @@ class BenchPlan:
     values: int = 1
     sites: int = 100
     nodes: int = 4
+    is_sealed: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.entries <= 10**8 or not 1 <= self.values <= 300:
             raise ConfigError("a bench chain has 1 to 100,000,000 entries of 1 to 300 values")
-        if not 1 <= self.sites <= _MAX_SITES or self.nodes not in (1, 4):
-            raise ConfigError(f"a bench chain has 1 to {_MAX_SITES} sites and 1 or 4 nodes")
+        if not 1 <= self.sites <= _MAX_SITES or not 1 <= self.nodes <= _MAX_NODES:
+            raise ConfigError(f"a bench chain has 1 to {_MAX_SITES:,} sites and 1 to {_MAX_NODES} nodes")
 
     @property
     def name(self) -> str:
         """A folder name for what does not depend on the number of entries."""
-        return f"{self.suite.name.lower()}-{self.values}v-{self.sites}s-{self.nodes}n"
+        kind = "-sealed" * self.is_sealed
+        return f"{self.suite.name.lower()}-{self.values}v-{self.sites}s-{self.nodes}n{kind}"
 
     @property
     def node_names(self) -> tuple[str, ...]:
@@ -69,7 +73,7 @@ class BenchPlan:
     @property
     def quorum(self) -> int:
         """How many nodes certify a block."""
-        return 3 if self.nodes == 4 else 1
+        return usual_quorum(self.nodes)
 
     @property
     def content_bytes(self) -> int:
@@ -129,8 +133,8 @@ def platform_key(number: int, suite: Suite) -> SealingKey:
     return SealingKey(algorithm, secret(f"platform {number} {suite.name}", PRIVATE_BYTES[algorithm]))
 
 
-def sample_record(site: SiteName) -> UnifiedRecord:
-    """Return a record such as those whose sealed bytes are made up."""
-    value = KpiValue(INDICATOR, "", 4321, 2, "KMH")
+def sample_record(site: SiteName, time_ms: int = START_MS, hundredths: int = 4321) -> UnifiedRecord:
+    """Return a record of one value, such as those whose sealed bytes are made up."""
+    value = KpiValue(INDICATOR, "", hundredths, 2, "KMH")
     extending = Extending("sensor-1", QualityCode.ACCURATE_MEASUREMENT, "bench")
-    return UnifiedRecord(site, START_MS, (value,), extending)
+    return UnifiedRecord(site, time_ms, (value,), extending)

@@ -14,6 +14,7 @@ from pipeline.apps.bench.memory import measure_memory
 from pipeline.apps.bench.plan import BenchPlan
 from pipeline.apps.bench.proofs import COLD_PROOFS, measure_proofs
 from pipeline.apps.bench.suites import measure_suites
+from pipeline.apps.cli.bench_ends import platform, site
 from pipeline.apps.cli.bench_floor import floor
 from pipeline.apps.cli.bench_scaling import scaling
 from pipeline.apps.cli.bench_workers import node, validator
@@ -32,6 +33,8 @@ bench.add_typer(stage, name="stage")
 stage.command()(validator)
 stage.command()(node)
 bench.command()(floor)
+stage.command()(site)
+stage.command()(platform)
 bench.command()(scaling)
 
 Entries = Annotated[int, typer.Option(help="Packets in the chain.")]
