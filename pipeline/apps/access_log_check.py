@@ -7,10 +7,11 @@ from pathlib import Path
 
 from pipeline.adapters.access_log_files import log_files, read_lines
 from pipeline.adapters.journal_file import JournalFile
-from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
+from pipeline.adapters.kafka import IdempotentProducer, KafkaPartitionReader
 from pipeline.apps.authority import load_genesis
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.keys import key_files
-from pipeline.config import Settings, required
+from pipeline.config import Settings
 from pipeline.core.access_log import LogCheck, beginning
 from pipeline.core.control import AccessLogHead
 from pipeline.core.errors import ConfigError
@@ -96,9 +97,7 @@ async def open_anchor_desk(settings: Settings) -> AsyncIterator[AnchorDesk]:
     genesis = load_genesis(settings.genesis)
     key_file = settings.access.log_key
     signer = key_files(settings).signer(key_file, Use.ACCESS_LOG)
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), "bkdms-access-log"
-    )
+    connection = kafka_connection(settings, "access-log")
     blocks = KafkaPartitionReader(connection, settings.topics.blocks, genesis.partition)
     producer = IdempotentProducer(connection)
     view = RegistryView(genesis, blocks)

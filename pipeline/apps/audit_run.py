@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline.adapters.block_folder import block_files, read_blocks
-from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
+from pipeline.adapters.kafka import KafkaPartitionReader
 from pipeline.adapters.sql.audit_store import SqlAuditStore
 from pipeline.adapters.tile_client import TileClient
 from pipeline.adapters.tile_files import TileFiles
-from pipeline.config import Settings, required
+from pipeline.apps.kafka_connection import kafka_connection
+from pipeline.config import Settings
 from pipeline.core.anchor import Anchor
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
@@ -161,9 +162,7 @@ def kafka_reader(settings: Settings, genesis: Genesis, topic: str) -> KafkaParti
     Raises:
         ConfigError: setting kafka.bootstrap is missing.
     """
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), "bkdms-audit"
-    )
+    connection = kafka_connection(settings, "audit")
     return KafkaPartitionReader(connection, topic, genesis.partition)
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from pipeline.adapters.access_book_file import AccessBookFile
 from pipeline.adapters.journal_file import JournalFile
-from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
+from pipeline.adapters.kafka import IdempotentProducer, KafkaPartitionReader
 from pipeline.adapters.keystore import new_sealing_key
 from pipeline.adapters.vault import KeyVault
 from pipeline.apps.authority import load_genesis
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.keys import key_files, key_vault
-from pipeline.config import Settings, required
+from pipeline.config import Settings
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import Algorithm, PublicKey, Use
 from pipeline.core.signing import Signer
@@ -52,11 +53,7 @@ async def open_desk(settings: Settings) -> AsyncIterator[OpenDesk]:
     """
     genesis = load_genesis(settings.genesis)
     signer = key_files(settings).signer(settings.registrar.key, Use.REGISTRAR)
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"),
-        settings.kafka.tls_files(),
-        "bkdms-registrar",
-    )
+    connection = kafka_connection(settings, "registrar")
     blocks = KafkaPartitionReader(connection, settings.topics.blocks, genesis.partition)
     producer = IdempotentProducer(connection)
     with JournalFile(settings.registrar.key, genesis.chain) as journal:

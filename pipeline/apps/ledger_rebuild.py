@@ -22,8 +22,9 @@ from pipeline.adapters.sql.node_store import NODE_FILE, SqliteNodeStore
 from pipeline.adapters.sql.rebuilt_file import RebuiltFile
 from pipeline.adapters.tile_files import TileFiles
 from pipeline.apps.authority import load_genesis
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.workers.account import redis_connection
-from pipeline.apps.workers.export import STATE_FOLDER, export_worker, kafka_connection
+from pipeline.apps.workers.export import STATE_FOLDER, export_worker
 from pipeline.config import Settings, required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.checkpoint import Checkpoint, parse_checkpoint

@@ -12,8 +12,8 @@ from pipeline.adapters.folder_lock import lock_folder
 from pipeline.adapters.kafka import IdempotentProducer, KafkaPartitionReader
 from pipeline.adapters.sql.node_store import NODE_FILE, SqliteNodeStore
 from pipeline.apps.authority import load_genesis
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.keys import key_files
-from pipeline.apps.workers.export import kafka_connection
 from pipeline.config import Settings
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.block import parse_certified

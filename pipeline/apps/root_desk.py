@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pipeline.adapters.kafka import IdempotentProducer, KafkaPartitionReader
 from pipeline.apps.authority import load_genesis
-from pipeline.apps.workers.export import kafka_connection
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.config import Settings
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.control import NewContract, Nodes, Reanchor, Registrars, RootBody

@@ -10,12 +10,13 @@ from connectors.mapping import SiteMapping, read_mapping
 from connectors.sources.csv_source import CsvSource
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.head_client import HttpHeadSource
-from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection
+from pipeline.adapters.kafka import IdempotentProducer
 from pipeline.adapters.key_files import KeyFiles
 from pipeline.adapters.spool import SqliteSpool, load_spool_key, read_standing
 from pipeline.adapters.tls import client_context
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.enrolment import access_in_force
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.keys import key_files, reading_keys
 from pipeline.config import Settings, required
 from pipeline.config.sections import SiteSettings
@@ -176,10 +177,7 @@ async def open_site_agent(settings: Settings) -> AsyncIterator[SiteAgent]:
     source = CsvSource(required(site.source, "site.source"), mapping)
     source.check()
     url = required(settings.api.url, "api.url")
-    client_id = f"bkdms-site-{terms.site}"
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), client_id
-    )
+    connection = kafka_connection(settings, f"site-{terms.site}")
     heads = HttpHeadSource(url, client_context(settings.api.tls_files()))
     producer = IdempotentProducer(connection)
     spool = SqliteSpool(site.spool, load_spool_key(site.spool_key, site.spool, keys), terms.binding)

@@ -26,7 +26,7 @@ from pipeline.apps.backup.contents import (
     write_manifest,
 )
 from pipeline.apps.backup.sealing import BackupKey
-from pipeline.apps.workers.export import kafka_connection
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.config import Settings
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError

@@ -10,7 +10,8 @@ from pipeline.adapters.block_container import BlockContainer
 from pipeline.adapters.kafka import KafkaPartitionReader
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import say, settings_of
-from pipeline.apps.workers.export import export_worker, kafka_connection
+from pipeline.apps.kafka_connection import kafka_connection
+from pipeline.apps.workers.export import export_worker
 from pipeline.core.avro import require_compiled_reader
 from pipeline.services.exporter import ExportWorker
 from pipeline.services.follower import Follower, follow_to_end

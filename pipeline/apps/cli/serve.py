@@ -13,7 +13,7 @@ import typer
 import uvicorn
 from fastapi import FastAPI
 
-from pipeline.adapters.kafka import KafkaConnection, KafkaPartitionReader
+from pipeline.adapters.kafka import KafkaPartitionReader
 from pipeline.adapters.sql.assess_reader import AssessmentReader
 from pipeline.adapters.sql.view import SqlLedgerView
 from pipeline.adapters.tls import TlsFiles, server_context
@@ -22,6 +22,7 @@ from pipeline.apps.api_setup import access_of, gate_of, requests_of
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.client_identity import IdentifyingProtocol
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.observed import begin
 from pipeline.apps.upkeep import upkeep_of
 from pipeline.config import ApiSettings, Settings, required
@@ -43,9 +44,7 @@ def api_parts(settings: Settings) -> ApiParts:
     """
     require_compiled_reader()
     genesis, topics = load_genesis(settings.genesis), settings.topics
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), "bkdms-api"
-    )
+    connection = kafka_connection(settings, "api")
     view = SqlLedgerView(settings.data_dir / "api", genesis)
     follower = Follower(
         genesis,

@@ -10,12 +10,12 @@ from typing import Annotated, Final
 import typer
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.kafka_topic import KafkaTopicReader
 from pipeline.apps.cli.context import settings_of
 from pipeline.apps.cli.row_output import KAFKA_FIELD, json_line, pretty_line
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.tailing import KAFKA_FIELDS, TailPlan, tail_rows
-from pipeline.config import Settings, required
+from pipeline.config import Settings
 from pipeline.core.errors import ConfigError
 from pipeline.core.topic_rows import Row, field_names, topic_schemas
 from pipeline.core.topics import Topics
@@ -90,9 +90,7 @@ async def _print(
     plan: TailPlan,
     show: Callable[[Row], str],
 ) -> None:
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), "bkdms-tail"
-    )
+    connection = kafka_connection(settings, "tail")
     reader = KafkaTopicReader(connection, name)
     try:
         async for row in tail_rows(reader, schemas, plan):

@@ -15,6 +15,7 @@ from pipeline.adapters.redis_ledger import RedisConnection, RedisLedger
 from pipeline.adapters.sql.node_store import SqliteNodeStore
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.keys import key_files
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import WorkerOptions, run_worker
@@ -147,8 +148,7 @@ def account(
     genesis = load_genesis(settings.genesis)
     name = settings.node_name
     identity = node_identity(settings, genesis)
-    bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
-    connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{name}")
+    connection = kafka_connection(settings, name)
 
     lock_folder(settings.node_state_dir, f"the accounting node {name} or its rebuild")
 

@@ -10,11 +10,12 @@ from pipeline.adapters.sql.assess_store import SqlAssessStore
 from pipeline.apps.assess_database import lock_assessments, open_when_made
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.listening import Listener
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
 from pipeline.apps.upkeep import upkeep_of
-from pipeline.config import Settings, required
+from pipeline.config import Settings
 from pipeline.config.assess_plan import load_plan
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.genesis import Genesis
@@ -62,9 +63,7 @@ def assess(
     settings = settings_of(ctx)
     begin("assess", settings, log_level)
     genesis = load_genesis(settings.genesis)
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"
-    )
+    connection = kafka_connection(settings, name)
     lock_assessments(settings.store.url)
     worker = assess_worker(settings, genesis, connection)
     group = f"bkdms-assess-{genesis.chain[:8].hex()}"

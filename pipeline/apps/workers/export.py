@@ -13,6 +13,7 @@ from pipeline.adapters.tile_files import TileFiles
 from pipeline.adapters.witness_client import HttpWitnessClient
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.keys import key_files
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
@@ -98,17 +99,6 @@ def _offer_policy(folder: Path, policy: bytes) -> None:
         draft.replace(folder / POLICY_FILE)
     except OSError as error:
         raise ConfigError(f"export folder {folder}: {error.strerror}", code="config.file") from None
-
-
-def kafka_connection(settings: Settings, name: str) -> KafkaConnection:
-    """Return the connection of a program to the settings' Kafka.
-
-    Raises:
-        ConfigError: address or certificate are not set.
-    """
-    return KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"
-    )
 
 
 def export(

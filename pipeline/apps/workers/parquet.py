@@ -11,6 +11,7 @@ from pipeline.adapters.folder_lock import lock_folder
 from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.kafka_topic import KafkaTopicReader
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.apps.upkeep import upkeep_of
@@ -50,9 +51,7 @@ def parquet(
     settings = settings_of(ctx)
     begin("parquet", settings, log_level)
     folder = required(settings.parquet.folder, "parquet.folder")
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"
-    )
+    connection = kafka_connection(settings, name)
     options = WorkerOptions(
         name,
         settings,

@@ -10,12 +10,13 @@ from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.keys import key_vault
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import DeferredLoop, LoopService, WorkerOptions, run_worker
 from pipeline.apps.store_database import locked_store_file, open_store
 from pipeline.apps.upkeep import upkeep_of
-from pipeline.config import Settings, required
+from pipeline.config import Settings
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.genesis import Genesis
 from pipeline.services.platform import PlatformParts, PlatformWorker
@@ -60,9 +61,7 @@ def platform(
     settings = settings_of(ctx)
     begin("platform", settings, log_level)
     genesis = load_genesis(settings.genesis)
-    connection = KafkaConnection(
-        required(settings.kafka.bootstrap, "kafka.bootstrap"), settings.kafka.tls_files(), f"bkdms-{name}"
-    )
+    connection = kafka_connection(settings, name)
     options = WorkerOptions(
         name,
         settings,

@@ -9,10 +9,10 @@ from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPa
 from pipeline.adapters.kafka_group import KafkaGroupReader
 from pipeline.apps.authority import load_genesis
 from pipeline.apps.cli.context import settings_of
+from pipeline.apps.kafka_connection import kafka_connection
 from pipeline.apps.observed import begin
 from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
 from pipeline.apps.upkeep import upkeep_of
-from pipeline.config import required
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
@@ -86,8 +86,7 @@ def validate(
         raise ConfigError(str(error)) from None
     begin("validator", settings, log_level)
     genesis = load_genesis(settings.genesis)
-    bootstrap = required(settings.kafka.bootstrap, "kafka.bootstrap")
-    connection = KafkaConnection(bootstrap, settings.kafka.tls_files(), f"bkdms-{name}")
+    connection = kafka_connection(settings, name)
     options = WorkerOptions(
         name,
         settings,
