@@ -67,7 +67,7 @@ MUTANTS: Final = (
         "pipeline/core/replica.py",
         "    if header.previous_hash != head.block_hash:",
         "    if header.previous_hash != header.previous_hash:",
-        ("tests/unit/test_follower.py", "tests/unit/test_audit.py"),
+        ("tests/unit/test_core_replica.py",),
     ),
     Mutant(
         "no-continuation",

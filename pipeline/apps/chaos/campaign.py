@@ -19,10 +19,11 @@ from pipeline.core.errors import BkdmsError, TransientError
 from pipeline.core.topics import Topics
 
 Say = Callable[[str], None]
-_START_S: Final = 120.0
+_START_S: Final = 300.0
 _BEFORE_S: Final = (0.3, 1.0)
 _AFTER_S: Final = 0.5
-_RECOVERY_S: Final = 180.0
+_FULL_EVERY: Final = 10
+_RECOVERY_S: Final = 240.0
 
 
 @contextmanager
@@ -63,8 +64,8 @@ def left_behind(folder: Path) -> list[str]:
     return found
 
 
-def play(stand: Stand, judge: Judge, played: Round, seed: int) -> Result:
-    """Play one round and judge it. Whatever goes wrong is in the result."""
+def play(stand: Stand, judge: Judge, played: Round, seed: int, *, is_last: bool) -> Result:
+    """Play one round and judge it, now and then and at the end in full. Whatever goes wrong is in the result."""
     began, restarts = time.monotonic(), _restarts(stand)
     problems: list[str] = []
     details: list[str] = []
@@ -83,7 +84,7 @@ def play(stand: Stand, judge: Judge, played: Round, seed: int) -> Result:
     recovery_s = _recovered(stand, healed)
     if recovery_s is None:
         problems.append(f"not recovered after {_RECOVERY_S:.0f} s: {_standing(stand)}")
-    verdict = _judged(judge)
+    verdict = _judged(judge, is_full=is_last or played.number % _FULL_EVERY == 0)
     return Result(
         seed=seed,
         round=played.number,
@@ -101,9 +102,9 @@ def play(stand: Stand, judge: Judge, played: Round, seed: int) -> Result:
     )
 
 
-def _judged(judge: Judge) -> Verdict:
+def _judged(judge: Judge, *, is_full: bool) -> Verdict:
     try:
-        return judge.judge()
+        return judge.judge(is_full=is_full)
     except BkdmsError as error:
         return Verdict(0, 0, 0, 0, judge.height, (f"no judgement: {error}",))
 

@@ -44,10 +44,13 @@ class Judge:
         """The last height in the store."""
         return max(self._hashes, default=0)
 
-    def judge(self) -> Verdict:
-        """Ask everybody, side by side; a question that can't be answered is a problem."""
+    def judge(self, *, is_full: bool) -> Verdict:
+        """Ask everybody, side by side; a question that can't be answered is a problem.
+
+        A full judgement audits the whole chain and the store; any other what was not audited before.
+        """
         with ThreadPoolExecutor() as pool:
-            judging, auditing = pool.submit(self._oracle), pool.submit(self._audit)
+            judging, auditing = pool.submit(self._oracle), pool.submit(self._audit, is_full)
             problems = [*self._blocks(), *self._redis()]
             oracle, audit = judging.result(), auditing.result()
         problems += [f"oracle: {text}" for text in oracle["problems"][:_NAMED]]
@@ -73,9 +76,11 @@ class Judge:
         )
         return answer.json()
 
-    def _audit(self) -> list[str]:
-        """Run ``bkdms verify`` with the store: is the ledger good, and every row of the store what it says?"""
-        answer = commands.bkdms(self.stand.deployment.settings_file, "verify", "--against-store", "--json")
+    def _audit(self, is_full: bool) -> list[str]:
+        """Run ``bkdms verify``: is the ledger good, and, in full, every row of the store what it says?"""
+        progress = str(self.stand.deployment.data_dir / "audit-progress.json")
+        depth = ("--against-store",) if is_full else ("--resume", progress)
+        answer = commands.bkdms(self.stand.deployment.settings_file, "verify", *depth, "--json")
         if answer.code == 0:
             return []
         try:
