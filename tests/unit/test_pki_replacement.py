@@ -152,6 +152,15 @@ def test_a_holder_that_runs_follows_a_replacement_by_another_program(scene: Scen
     assert running.authority.following is None
 
 
+def test_servers_are_told_before_any_client_changes(scene: Scene) -> None:
+    begin(scene.pki, Branch.PLATFORM, keys=PLAIN_CA_KEYS, now=NOW)
+    own, seen = scene.holders.files(NODE).certificate, list[bytes]()
+    before = own.read_bytes()
+    scene.holders.renew(tell=lambda _: seen.append(own.read_bytes()))
+    assert seen == [before]
+    assert own.read_bytes() != before
+
+
 @pytest.mark.parametrize("stopped", ["aside", "in place"])
 def test_an_interrupted_exchange_is_brought_to_its_end(
     scene: Scene, stopped: str, monkeypatch: pytest.MonkeyPatch
