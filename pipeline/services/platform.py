@@ -182,13 +182,13 @@ class PlatformWorker:
             IntegrityError: see ``Follower.step``.
             TransientError: Kafka or the database are away; call again.
         """
-        was_pending, self._pending = (
-            self._pending,
-            True,
-        )  # a step that fails may have stored blocks all the same
-        count = await self.follower.step(timeout_ms)
-        await self._measure_lag()
-        self._pending = was_pending or count > 0
+        try:
+            count = await self.follower.step(timeout_ms)
+            await self._measure_lag()
+        except BaseException:
+            self._pending = True  # blocks may be stored all the same
+            raise
+        self._pending = self._pending or count > 0
         while self._pending:
             await self._publish()
         return count

@@ -1,5 +1,6 @@
 """The platform worker stores each committed packet once, checks what is in it, and publishes what is good."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -119,6 +120,16 @@ async def test_every_value_becomes_one_observation_row_and_one_published_value(c
     )
     assert stored == sent == expected
     assert worker.caught_up
+
+
+async def test_who_waits_for_the_next_block_has_caught_up(case: Case) -> None:
+    case.publish()
+    worker = case.worker()
+    await drain(worker)
+    waiting = asyncio.create_task(worker.step(60_000))
+    await asyncio.sleep(0)
+    assert (waiting.done(), worker.caught_up) == (False, True)
+    await waiting
 
 
 TEXTS = ["0.00", "0.00", "0.07", "0.01", "-0.01", "0.07", "0.02", "-0.02", "0.07"]
