@@ -78,9 +78,7 @@ def create(
     given = [path for pair in own.values() for path in pair if path is not None]
     if root is None and root_key is None and not given:
         made = Authority.create(folder, now=now, keys=keys)
-        say(
-            f"carry {made.folder / 'ca' / 'root.key'} off to a safe place: it is needed for new authorities alone"
-        )
+        say(f"carry {made.folder / 'ca' / 'root.key'} off to a safe place: no command here needs it again")
     elif root is not None and root_key is not None and not given:
         given_root = read_authority(root, root_key, now, below=1)
         made = Authority.create(folder, now=now, root=given_root, keys=keys)
