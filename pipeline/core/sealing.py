@@ -1,5 +1,6 @@
 """Sealing to readers: HPKE (RFC 9180) with classical and hybrid keys, and the content cipher."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -44,6 +45,11 @@ PRIVATE_BYTES = {Algorithm.XWING: 96, Algorithm.X25519: 32, Algorithm.ECDH_P256:
 
 PrivateHalf = x25519.X25519PrivateKey | ec.EllipticCurvePrivateKey | hpke.MLKEM768X25519PrivateKey
 PublicHalf = x25519.X25519PublicKey | ec.EllipticCurvePublicKey | hpke.MLKEM768X25519PublicKey
+
+
+def sealing_algorithms(suites: Iterable[Suite]) -> tuple[Algorithm, ...]:
+    """Return the kinds of keys that these suites seal to, each once, in the suites' order."""
+    return tuple(dict.fromkeys(SEALING_ALGORITHM[suite] for suite in suites))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

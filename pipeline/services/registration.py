@@ -3,14 +3,14 @@
 Each can be repeated after a crash: what is in the ledger already is not issued again.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.control import Body
 from pipeline.core.errors import ConfigError
 from pipeline.core.keys import Algorithm, PublicKey
 from pipeline.core.names import SiteName
-from pipeline.core.sealing import SEALING_ALGORITHM
+from pipeline.core.sealing import sealing_algorithms
 from pipeline.core.state import ChainState, Site
 from pipeline.services.access import AccessAnswer, AccessRequest
 from pipeline.services.registrar import RegistrarDesk, enrolment, key_offer
@@ -50,7 +50,7 @@ async def approve(
     state = await desk.settle()
     enrol = enrolment(request, indicators)
     known = state.tables.sites.get(request.site)
-    needed = list(dict.fromkeys(SEALING_ALGORITHM[suite] for suite in request.suites))
+    needed: Sequence[Algorithm] = sealing_algorithms(request.suites)
     bodies: list[Body] = []
     if known is None or not known.active:
         bodies.append(enrol)
@@ -85,7 +85,7 @@ async def offer_anew(
         ConflictError, IntegrityError, TransientError: as for ``RegistrarDesk.issue``.
     """
     state = await desk.settle()
-    needed = list(dict.fromkeys(SEALING_ALGORITHM[suite] for suite in enrolled(state, site).suites))
+    needed = sealing_algorithms(enrolled(state, site).suites)
     await desk.issue(*new_offers(state, site, needed, make_key, valid_to))
     return answer_for(await desk.settle(), site, reply)
 
@@ -127,7 +127,7 @@ def answer_for(state: ChainState, name: SiteName, reply: Reply) -> AccessAnswer:
 
 
 def new_offers(
-    state: ChainState, site: SiteName, algorithms: list[Algorithm], make_key: MakeKey, valid_to: int
+    state: ChainState, site: SiteName, algorithms: Sequence[Algorithm], make_key: MakeKey, valid_to: int
 ) -> list[Body]:
     """Return offers of fresh keys of these kinds to a site, of the epochs that come next."""
     earlier = state.tables.offers.get(site, ())

@@ -4,7 +4,7 @@ What was sealed to the keys before still opens. Safe to repeat after a crash: a 
 not due any more.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from pipeline.core.control import Body
 from pipeline.core.errors import ConfigError
 from pipeline.core.keys import Algorithm
 from pipeline.core.names import SiteName
-from pipeline.core.sealing import SEALING_ALGORITHM
+from pipeline.core.sealing import sealing_algorithms
 from pipeline.core.state import ChainState, Offer
 from pipeline.services.registrar import RegistrarDesk
 from pipeline.services.registration import MakeKey, enrolled, new_offers
@@ -38,8 +38,7 @@ def due(state: ChainState, now_ms: int, lead_ms: int) -> dict[SiteName, list[Alg
         if not site.active:
             continue
         ends = _ends(state, name)
-        kinds = dict.fromkeys(SEALING_ALGORITHM[suite] for suite in site.suites)
-        ending = [kind for kind in kinds if ends.get(kind, 0) <= now_ms + lead_ms]
+        ending = [kind for kind in sealing_algorithms(site.suites) if ends.get(kind, 0) <= now_ms + lead_ms]
         if ending:
             found[name] = ending
     return found
@@ -70,15 +69,12 @@ async def rotate_sites(
     """
     _check(now_ms, valid_to, 0)
     state = await desk.settle()
-    wanted = {
-        name: list(dict.fromkeys(SEALING_ALGORITHM[suite] for suite in enrolled(state, name).suites))
-        for name in sites
-    }
+    wanted = {name: sealing_algorithms(enrolled(state, name).suites) for name in sites}
     return await _offer(desk, make_key, wanted, valid_to)
 
 
 async def _offer(
-    desk: RegistrarDesk, make_key: MakeKey, wanted: dict[SiteName, list[Algorithm]], valid_to: int
+    desk: RegistrarDesk, make_key: MakeKey, wanted: Mapping[SiteName, Sequence[Algorithm]], valid_to: int
 ) -> list[Rotated]:
     rotated: list[Rotated] = []
     names = list(wanted)

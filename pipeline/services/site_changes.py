@@ -9,9 +9,8 @@ from typing import Final
 
 from pipeline.core.control import Amend, Body, Resume, Revoke, Suspend
 from pipeline.core.errors import ConfigError
-from pipeline.core.keys import Algorithm
 from pipeline.core.names import SiteName
-from pipeline.core.sealing import SEALING_ALGORITHM, SIGNING_ALGORITHM, Suite
+from pipeline.core.sealing import SIGNING_ALGORITHM, Suite, sealing_algorithms
 from pipeline.core.state import ChainState, Site
 from pipeline.services.access import AccessAnswer, AccessRequest
 from pipeline.services.registrar import RegistrarDesk
@@ -146,6 +145,5 @@ def _missing_offers(
     state: ChainState, site: SiteName, suites: tuple[Suite, ...], make_key: MakeKey, valid_to: int
 ) -> list[Body]:
     offered = {offer.key.algorithm for offer in state.tables.offers.get(site, ())}
-    wanted: list[Algorithm] = list(dict.fromkeys(SEALING_ALGORITHM[suite] for suite in suites))
-    missing = [algorithm for algorithm in wanted if algorithm not in offered]
+    missing = [algorithm for algorithm in sealing_algorithms(suites) if algorithm not in offered]
     return new_offers(state, site, missing, make_key, valid_to)
