@@ -7,14 +7,13 @@ a newer block than the one named, people decide; a node that does hold one halts
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.core import avro
-from pipeline.core.admission import CONTROL_SCHEMA
 from pipeline.core.control import Control, Reanchor, countersign, parse_control, sign_control
 from pipeline.core.errors import ConfigError
 from pipeline.core.signing import Signer, verify
 from pipeline.core.state import START, ChainState
-from pipeline.ports import Outgoing, PartitionReader, Producer
+from pipeline.ports import PartitionReader, Producer
 from pipeline.services.accounting.reanchoring import find_reanchor
+from pipeline.services.carrying import outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +97,5 @@ async def reanchor(
     found = Reanchored(height, incarnation, control.raw, len(control.signatures))
     if found.signatures < genesis.root_threshold:
         return found
-    value = avro.frame(CONTROL_SCHEMA, control.raw)
-    await producer.send([Outgoing(genesis.topic, value, partition=genesis.partition)])
+    await producer.send(outgoing(genesis, (control,)))
     return Reanchored(height, incarnation, control.raw, found.signatures, appended=True)

@@ -5,13 +5,10 @@ crash at any moment neither loses one nor issues two at one sequence. What was s
 verified block, and is sent again, byte for byte, before anything new.
 """
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from pipeline.core import avro
-from pipeline.core.admission import CONTROL_SCHEMA, enact, judge
+from pipeline.core.admission import enact, judge
 from pipeline.core.control import (
     BackfillGrant,
     Body,
@@ -23,7 +20,7 @@ from pipeline.core.control import (
     parse_control,
     sign_control,
 )
-from pipeline.core.errors import ConfigError, ConflictError, TransientError
+from pipeline.core.errors import ConfigError, ConflictError
 from pipeline.core.genesis import Genesis
 from pipeline.core.issuing import Journal, unseen
 from pipeline.core.keys import PublicKey
@@ -31,11 +28,9 @@ from pipeline.core.names import SiteName
 from pipeline.core.outcome import Outcome
 from pipeline.core.signing import Signer
 from pipeline.core.state import START, ChainState, Position
-from pipeline.ports import Outgoing, Producer
+from pipeline.ports import Producer
 from pipeline.services.access import AccessRequest
-
-COMMIT_TIMEOUT_MS = 120_000
-POLL_INTERVAL_MS = 500
+from pipeline.services.carrying import USUAL_PATIENCE, Patience, outgoing
 
 
 class Registrar:
@@ -157,13 +152,11 @@ class RegistrarDesk:
         journal: JournalStore,
         producer: Producer,
         *,
-        timeout_ms: int = COMMIT_TIMEOUT_MS,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
+        patience: Patience = USUAL_PATIENCE,
     ) -> None:
         self._signer, self._genesis = signer, genesis
         self._view, self._journal, self._producer = view, journal, producer
-        self._timeout_ms, self._sleep, self._monotonic = timeout_ms, sleep, monotonic
+        self._patience = patience
         self._issuer = signer.public.fingerprint
 
     async def settle(self) -> ChainState:
@@ -223,24 +216,13 @@ class RegistrarDesk:
         return unseen(self._journal.load(), self._committed(state))
 
     async def _carry(self, controls: tuple[Control, ...]) -> ChainState:
-        genesis, last = self._genesis, controls[-1]
-        await self._producer.send(
-            [
-                Outgoing(genesis.topic, avro.frame(CONTROL_SCHEMA, control.raw), partition=genesis.partition)
-                for control in controls
-            ]
+        last = controls[-1]
+        await self._producer.send(outgoing(self._genesis, controls))
+        state = await self._patience.until(
+            self._view.refresh,
+            lambda state: self._committed(state).sequence >= last.sequence,
+            "The next registrar command sends it again",
         )
-        deadline = self._monotonic() + self._timeout_ms / 1000
-        state = await self._view.refresh()
-        while self._committed(state).sequence < last.sequence:
-            if self._monotonic() >= deadline:
-                raise TransientError(
-                    f"sent, but not in a block after {self._timeout_ms // 1000} s; `bkdms status` shows whether "
-                    "the accounting nodes go on. The next registrar command sends it again",
-                    code="not_committed",
-                )
-            await self._sleep(POLL_INTERVAL_MS / 1000)
-            state = await self._view.refresh()
         self._unseen(state)
         self._journal.save(Journal(self._committed(state)))
         return state

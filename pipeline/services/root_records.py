@@ -4,14 +4,11 @@ Owns that nothing is sent which the chain would refuse, and when it counts as de
 keys are the callers' affair; a reanchor, which names a block and not a decision, is ``reanchor``'s.
 """
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import reduce
 
-from pipeline.core import avro
-from pipeline.core.admission import CONTROL_SCHEMA, judge_authority
+from pipeline.core.admission import judge_authority
 from pipeline.core.control import (
     Control,
     Nodes,
@@ -22,14 +19,15 @@ from pipeline.core.control import (
     describe,
     parse_control,
 )
-from pipeline.core.errors import ConfigError, TransientError
+from pipeline.core.errors import ConfigError
 from pipeline.core.genesis import Genesis
 from pipeline.core.keys import PublicKey
 from pipeline.core.outcome import Outcome
 from pipeline.core.proposal import Proposal, proposal_problem, propose
 from pipeline.core.state import START, ChainState
-from pipeline.ports import Outgoing, Producer
-from pipeline.services.registrar import COMMIT_TIMEOUT_MS, POLL_INTERVAL_MS, StateView, dry_run
+from pipeline.ports import Producer
+from pipeline.services.carrying import USUAL_PATIENCE, Patience, outgoing
+from pipeline.services.registrar import StateView, dry_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +100,7 @@ class RootDesk:
     genesis: Genesis
     view: StateView
     producer: Producer
-    timeout_ms: int = COMMIT_TIMEOUT_MS
-    sleep: Callable[[float], Awaitable[None]] = field(default=asyncio.sleep)
-    monotonic: Callable[[], float] = field(default=time.monotonic)
+    patience: Patience = USUAL_PATIENCE
 
     async def submit(self, proposal: Proposal) -> Submitted:
         """Append a proposal that enough keys signed, and return when it is in a verified block. Can be repeated.
@@ -127,22 +123,13 @@ class RootDesk:
                     f"the chain would refuse this: {refusal}; something was decided since, so propose anew",
                     code="config.refused",
                 )
-            value = avro.frame(CONTROL_SCHEMA, control.raw)
-            await self.producer.send([Outgoing(self.genesis.topic, value, partition=self.genesis.partition)])
-            state = await self._committed(control)
+            await self.producer.send(outgoing(self.genesis, (control,)))
+            state = await self.patience.until(
+                self.view.refresh,
+                lambda state: _holds(state, control),
+                "The same command again sends the same record",
+            )
         return Submitted(signatures, needed, state.head.height)
-
-    async def _committed(self, control: Control) -> ChainState:
-        deadline = self.monotonic() + self.timeout_ms / 1000
-        while not _holds(state := await self.view.refresh(), control):
-            if self.monotonic() >= deadline:
-                raise TransientError(
-                    f"sent, but not in a block after {self.timeout_ms // 1000} s; `bkdms status` shows whether the "
-                    "accounting nodes go on. The same command again sends the same record",
-                    code="not_committed",
-                )
-            await self.sleep(POLL_INTERVAL_MS / 1000)
-        return state
 
 
 def _holds(state: ChainState, control: Control) -> bool:

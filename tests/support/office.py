@@ -15,6 +15,7 @@ from pipeline.core.sealing import SealingKey
 from pipeline.core.state import ChainState
 from pipeline.ports import Outgoing
 from pipeline.services.access import AccessAnswer, AccessRequest, read_request
+from pipeline.services.carrying import Patience
 from pipeline.services.registrar import RegistrarDesk
 from pipeline.services.registration import approve
 from pipeline.services.registry_view import RegistryView
@@ -94,9 +95,7 @@ class Office:
             view,
             journal,
             self.ledger,
-            timeout_ms=5_000,
-            sleep=sleep,
-            monotonic=lambda: float(next(ticks)),
+            patience=Patience(5_000, sleep, lambda: float(next(ticks))),
         )
 
     def make_key(self, algorithm: Algorithm) -> PublicKey:

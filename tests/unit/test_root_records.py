@@ -25,6 +25,7 @@ from pipeline.core.quorum import Policy
 from pipeline.core.signing import Ed25519Signer
 from pipeline.core.state import ChainState
 from pipeline.ports import Outgoing
+from pipeline.services.carrying import Patience
 from pipeline.services.registrar import RegistrarDesk
 from pipeline.services.registry_view import RegistryView
 from pipeline.services.root_records import RootDesk, joined, missing, proposed
@@ -49,7 +50,7 @@ class Ledger(MemoryProducer):
             self.chain.world.genesis,
             RegistryView(self.chain.world.genesis, MemoryReader(self.topic)),
             self,
-            timeout_ms=0,
+            Patience(0),
         )
 
     def seal(self, raws: list[bytes]) -> None:
