@@ -21,7 +21,8 @@ test: setup lint ## Lint, types, import contracts, all tests on a real Kafka and
 	$(BIN)/pytest -n 2 --dist loadfile $(RESULTS)/real.xml tests/integration
 
 faults: setup ## Kill every part in whole runs: nothing may be lost, doubled, altered or leaked
-	$(BIN)/pytest -m faults $(RESULTS)/faults.xml tests
+	$(BIN)/pytest -m faults $(RESULTS)/whole.xml tests/e2e
+	$(BIN)/pytest -m faults -n 2 --dist loadfile $(RESULTS)/faults.xml tests/integration tests/unit tests/property
 
 chaos: setup ## Break parts of a running stack, fixed rounds: nothing may be lost, doubled or altered
 	@rm -f .cache/chaos.jsonl
