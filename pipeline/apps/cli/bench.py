@@ -16,6 +16,9 @@ from pipeline.apps.bench.proofs import COLD_PROOFS, measure_proofs
 from pipeline.apps.bench.suites import measure_suites
 from pipeline.apps.cli.bench_ends import platform, site
 from pipeline.apps.cli.bench_floor import floor
+from pipeline.apps.cli.bench_grow import grow
+from pipeline.apps.cli.bench_load import idle, pipeline
+from pipeline.apps.cli.bench_peers import peers
 from pipeline.apps.cli.bench_scaling import scaling
 from pipeline.apps.cli.bench_workers import node, validator
 from pipeline.apps.cli.context import emit_json, say
@@ -35,6 +38,10 @@ stage.command()(node)
 bench.command()(floor)
 stage.command()(site)
 stage.command()(platform)
+bench.command()(pipeline)
+bench.command()(idle)
+bench.command()(grow)
+bench.command()(peers)
 bench.command()(scaling)
 
 Entries = Annotated[int, typer.Option(help="Packets in the chain.")]

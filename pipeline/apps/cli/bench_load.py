@@ -1,0 +1,139 @@
+"""``bkdms bench pipeline`` and ``idle``: the whole pipeline under load, and at rest."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from pipeline.apps.bench.figures import machine, progress
+from pipeline.apps.bench.load.idle import measure_idle
+from pipeline.apps.bench.load.pipeline import Load, measure_pipeline
+from pipeline.apps.bench.report import Figure, Result, append_result, bar_chart, table
+from pipeline.apps.cli.context import emit_json, say
+from pipeline.core.avro import require_compiled_reader
+from pipeline.core.errors import ConfigError
+from pipeline.core.sealing import Suite
+
+_VALUES_PER_S: Final = 4_000
+_MOST_PACKETS_PER_S: Final = 200
+
+Work = Annotated[Path, typer.Option("--data", help="Folder for what is made on the way; removed afterwards.")]
+WORK: Final = Path(".cache/bench")
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as data.")]
+Plot = Annotated[Path | None, typer.Option(help="SVG file to draw into.")]
+Results = Annotated[Path | None, typer.Option(help="File to append the run to, as one JSON line.")]
+Nodes = Annotated[int, typer.Option(min=1, max=16, help="Accounting nodes.")]
+
+
+def pipeline(
+    values_per_packet: Annotated[int, typer.Option(min=1, max=300, help="Values in each packet.")] = 200,
+    nodes: Nodes = 4,
+    seconds: Annotated[float, typer.Option(min=1, help="Length of the measured load.")] = 60,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Packets a second. (default: 4,000 values a second, at most 200 packets)"),
+    ] = None,
+    sites: Annotated[int, typer.Option(min=1, max=1000, help="Sites that send in turn.")] = 20,
+    validators: Annotated[int, typer.Option(min=1, max=4, help="Validators that share the packets.")] = 2,
+    suite: Annotated[str, typer.Option(help="Cipher suite: xwing, light or p256.")] = "xwing",
+    period_ms: Annotated[int, typer.Option(min=100, help="Period of blocks, ms.")] = 5_000,
+    data: Work = WORK,
+    *,
+    floors: Annotated[
+        bool, typer.Option("--floors", help="Measure the floors of all stages, too, on the same servers.")
+    ] = False,
+    results: Results = None,
+    plot: Plot = None,
+    json: Json = False,
+) -> None:
+    """Put an open-loop load on all parts at once, with real Kafka and Redis, and measure latency and cost.
+
+    Packets are sealed before and leave by a fixed schedule; latency counts from when a packet was due until it is in a
+    published block (commit) and until its observations are handed out (store). Plain Kafka takes the same bytes in the
+    same run.
+
+    Example: bkdms bench pipeline --values-per-packet 200 --seconds 60
+    """
+    require_compiled_reader()
+    if suite.upper() not in Suite.__members__:
+        raise ConfigError(f"--suite {suite}: choose xwing, light or p256")
+    here, per_s = machine(), rate or min(_VALUES_PER_S / values_per_packet, _MOST_PACKETS_PER_S)
+    load = Load(
+        values_per_packet,
+        seconds,
+        per_s,
+        nodes,
+        sites,
+        validators,
+        Suite[suite.upper()],
+        period_ms,
+        floors,
+    )
+    with work_folder(data) as folder, progress("packets made and stored", 2 * load.plan().entries) as step:
+        figures = measure_pipeline(load, Path(folder) / "stack", step)
+    shares = [figure for figure in figures if figure.name.endswith("_share_of_a_core")]
+    tell(Result("pipeline", load.as_json(), tuple(figures), machine=here), results, json=json)
+    draw(plot, f"Share of a core, {values_per_packet} values a packet, {per_s:g} packets/s", shares)
+
+
+def idle(
+    seconds: Annotated[float, typer.Option(min=1, help="How long to look.")] = 60,
+    nodes: Nodes = 4,
+    data: Work = WORK,
+    *,
+    results: Results = None,
+    plot: Plot = None,
+    json: Json = False,
+) -> None:
+    """Measure what all parts take of the processor when no site sends anything.
+
+    Example: bkdms bench idle --seconds 60
+    """
+    require_compiled_reader()
+    here, asked = machine(), {"seconds": seconds, "nodes": nodes, "validators": 2}
+    with work_folder(data) as folder, progress("seconds", round(seconds)) as step:
+        figures = measure_idle(seconds, Path(folder) / "stack", nodes, step)
+    tell(Result("idle", asked, tuple(figures), machine=here), results, json=json)
+    shares = [figure for figure in figures if figure.name.endswith("_share_of_a_core")]
+    draw(plot, "Share of a core without load", shares)
+
+
+def work_folder(data: Path) -> tempfile.TemporaryDirectory[str]:
+    """Return a folder of a run, removed on leaving.
+
+    Raises:
+        ConfigError: it can't be made.
+    """
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=data, prefix="load-")
+    except OSError as error:
+        raise ConfigError(f"--data {data} can't be written: {error.strerror}") from None
+
+
+def tell(result: Result, results: Path | None, *, json: bool) -> None:
+    """Append a run to the results file, if there is one, and print it as a table or as JSON."""
+    if results is not None:
+        append_result(results, result)
+    if json:
+        emit_json(result.as_json())
+        return
+    print(table(("figure", "value"), [[_words(figure.name), figure] for figure in result.figures]))
+    tell_machine(result.machine)
+
+
+def tell_machine(here: Mapping[str, Any]) -> None:
+    """Say on what machine a run was."""
+    say(f"on {here['cores']} cores of {here['cpu']}, load {here['load_before']}, Python {here['python']}")
+
+
+def draw(plot: Path | None, title: str, figures: Sequence[Figure]) -> None:
+    """Draw figures as bars where a file is wanted."""
+    if plot is not None:
+        bar_chart(plot, title, figures)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
