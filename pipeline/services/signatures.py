@@ -27,12 +27,14 @@ class SignaturePool:
         results = await asyncio.gather(
             *(loop.run_in_executor(self._threads, _verify_chunk, chunk) for chunk in chunks)
         )
-        known = {key: good for chunk in results for key, good in chunk}
+        known = {packet.packet_id: (key, packet, good) for chunk in results for key, packet, good in chunk}
 
         def looked_up(key: PublicKey, packet: Packet) -> bool:
-            # By all bytes of the packet: its identifier does not cover the signature.
-            good = known.get((key.fingerprint, packet.raw))
-            return is_signed(key, packet) if good is None else good
+            found = known.get(packet.packet_id)
+            # The identifier does not cover the signature, so all bytes are compared.
+            if found is None or found[0].fingerprint != key.fingerprint or found[1].raw != packet.raw:
+                return is_signed(key, packet)
+            return found[2]
 
         return looked_up
 
@@ -59,5 +61,5 @@ class SignaturePool:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _verify_chunk(pairs: Sequence[tuple[PublicKey, Packet]]) -> list[tuple[tuple[bytes, bytes], bool]]:
-    return [((key.fingerprint, packet.raw), is_signed(key, packet)) for key, packet in pairs]
+def _verify_chunk(pairs: Sequence[tuple[PublicKey, Packet]]) -> list[tuple[PublicKey, Packet, bool]]:
+    return [(key, packet, is_signed(key, packet)) for key, packet in pairs]

@@ -23,12 +23,16 @@ _POSTGRESQL: Final[Mapping[str, Any]] = {
     "ssl_min_protocol_version": "TLSv1.3",
     "gssencmode": "disable",
 }
+_BLOCK_PAGE_BYTES: Final = 32_768
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 
 
-def open_sqlite(path: Path, durable: bool = True) -> Engine:
+def open_sqlite(path: Path, durable: bool = True, *, holds_blocks: bool = False) -> Engine:
     """Open or create a SQLite file of mode 0600; ``durable`` makes each commit survive power loss.
+
+    ``holds_blocks`` suits rows of hundreds of kilobytes without secrets: pages are large in a new file, and what is
+    deleted is not overwritten.
 
     Raises:
         TransientError: folder or file can't be made (code ``disk``).
@@ -44,12 +48,14 @@ def open_sqlite(path: Path, durable: bool = True) -> Engine:
         hide_parameters=True,
     )
     synchronous = "FULL" if durable else "NORMAL"
+    bulky = (f"page_size = {_BLOCK_PAGE_BYTES}", "secure_delete = OFF") if holds_blocks else ()
 
     @event.listens_for(engine, "connect")
     def _set_up(connection: Any, _record: Any) -> None:
         # The driver's own transaction control would leave reads and DDL outside of transactions.
         connection.isolation_level = None
         for pragma in (
+            *bulky,
             f"busy_timeout = {BUSY_TIMEOUT_MS}",
             "journal_mode = WAL",
             f"synchronous = {synchronous}",

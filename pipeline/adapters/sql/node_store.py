@@ -62,7 +62,7 @@ class SqliteNodeStore:
     def __init__(
         self, folder: Path, genesis: Genesis, name: str = NODE_FILE, *, durable: bool = True
     ) -> None:
-        self._engine: Engine = open_sqlite(folder / name, durable=durable)
+        self._engine: Engine = open_sqlite(folder / name, durable=durable, holds_blocks=True)
         with transaction(self._engine) as connection:
             _NODE.create_all(connection)
             create_state_tables(connection, genesis)
