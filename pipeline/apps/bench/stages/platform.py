@@ -90,14 +90,15 @@ class _Run:
         """Hand in the first blocks, then the rest; return the figures of the rest."""
         plan = self._chain.plan
         blocks = list(self._chain.blocks())
-        warm = min(plan.entries, (min(WARM_UP_BLOCKS, len(blocks)) - 1) * plan.block_entries)
+        first = min(WARM_UP_BLOCKS, len(blocks) - 1)
+        warm = (first - 1) * plan.block_entries
         try:
-            await self._publish(blocks[:WARM_UP_BLOCKS])
+            await self._publish(blocks[:first])
             await self._handed_out(warm)
             worker, server = self._tree(PLATFORM_NAME), self._tree(POSTGRES)
             before = worker.cpu_s(), server.cpu_s()
             begun = time.perf_counter()
-            await self._publish(blocks[WARM_UP_BLOCKS:])
+            await self._publish(blocks[first:])
             await self._handed_out(plan.entries)
             wall_s = time.perf_counter() - begun
         finally:
