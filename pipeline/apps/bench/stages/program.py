@@ -15,6 +15,7 @@ from typing import Final
 
 import psutil
 
+from ops.child import launched
 from pipeline.apps.bench.plan import BenchPlan
 from pipeline.apps.bench.report import Figure
 from pipeline.core.errors import TransientError
@@ -40,9 +41,11 @@ class MeasuredProgram:
         self._lines: list[str] = []
 
     def __enter__(self) -> "MeasuredProgram":
-        # An own session, so that Ctrl-C reaches the benchmark alone, which then ends what it started.
+        # An own session, so that Ctrl-C reaches the benchmark alone, which then ends what it started; where it can't,
+        # the kernel does.
+        argv = launched(self._argv)
         self._popen = subprocess.Popen(  # noqa: S603  our own programs, named by the deployment
-            self._argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+            argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
         self._process = psutil.Process(self._popen.pid)
         if self._cores:
