@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_bytes
@@ -43,7 +43,7 @@ class Terms:
     pki: Path | None = None
     topic_prefix: str = ""
     ca_keys: CaKeys = PLAIN_CA_KEYS
-    quotas: Mapping[Role, Quota] = NONE_GIVEN
+    quotas: Mapping[Role, Quota] = field(default_factory=lambda: NONE_GIVEN)
 
 
 async def give_bundle(
