@@ -17,7 +17,8 @@ ROOT: Final = Path(__file__).parents[2]
 _FOLDERS: Final = ("pipeline", "schemas", "connectors", "ops", "tests", "docs")
 _FILES: Final = ("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile")
 _TESTS_FAILED: Final = 1
-_TIMEOUT_S: Final = 900
+_TIMEOUT_S: Final = 3600
+_PYTEST: Final = ("-m", "pytest", "-x", "-p", "no:cacheprovider", "--timeout=1800", "-o", "addopts=-q")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,17 +141,7 @@ def is_caught(mutant: Mutant, tree: Path) -> bool:
     file.write_text(mutant.text(tree), "utf-8")
     try:
         done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "pytest",
-                "-x",
-                "-p",
-                "no:cacheprovider",
-                "-o",
-                "addopts=-q",
-                *mutant.tests,
-            ],
+            [sys.executable, *_PYTEST, *mutant.tests],
             cwd=tree,
             env={**os.environ, "PYTHONPATH": str(tree)},
             capture_output=True,
@@ -160,9 +151,11 @@ def is_caught(mutant: Mutant, tree: Path) -> bool:
         )
     finally:
         file.write_bytes(good)
-    told = next((line for line in done.stdout.splitlines() if line.startswith("FAILED")), done.stdout[-300:])
-    sys.stdout.write(f"{mutant.name}: {told.strip()}\n")
-    return done.returncode == _TESTS_FAILED
+    failed = next((line for line in done.stdout.splitlines() if line.startswith("FAILED")), None)
+    sys.stdout.write(f"{mutant.name}: {failed or done.stdout[-300:].strip()}\n")
+    sys.stdout.flush()
+    # A test that hangs ends pytest with the same code, and tells nothing about the mutation.
+    return done.returncode == _TESTS_FAILED and failed is not None
 
 
 def main(names: list[str]) -> int:

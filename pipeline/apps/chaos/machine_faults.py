@@ -16,7 +16,7 @@ from random import Random
 from typing import Final
 
 from pipeline.apps.chaos.stand import Stand
-from pipeline.core.errors import ConfigError
+from pipeline.core.errors import ConfigError, TransientError
 
 Strike = Callable[[Stand, Random], AbstractContextManager[str]]
 _NOTHING: Final = (0, resource.RLIM_INFINITY)
@@ -98,6 +98,9 @@ def _injected(kind: str, expressions: Callable[[Random], list[str]], calls: str)
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         time.sleep(_ATTACH_S)
+        # It ends with 0 when what it watches has ended.
+        if strace.poll():
+            raise TransientError(f"strace can't attach to {name}; it needs the right to trace", code="chaos")
         try:
             yield f"{name} {' '.join(asked[1::2])}"
         finally:
