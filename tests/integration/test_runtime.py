@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import shutil
 import signal
 import ssl
 import subprocess
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from ops import health
 from ops.ports import HOST, reserve
-from ops.tls.authority import Authority
+from ops.tls.authority import Authority, CertificateFiles
+from ops.tls.holders import certificate_folder
 from ops.tls.principal import Principal, Role
 from ops.tls.revoked import Revocation, add_revocation
+from pipeline.apps.local.probes import WATCHER, worker_page
 
 PATIENCE_S = 30
 HOLDERS = {Role.VALIDATOR: "w", Role.MONITOR: "monitor", Role.ADMIN: "admin", Role.NODE: "n", Role.SITE: "s"}
@@ -126,6 +130,13 @@ def test_metrics_are_for_those_who_watch_and_health_for_every_part(start: Starte
         asked(http.client.HTTPSConnection(HOST, program.port, timeout=5, context=older), "/metrics")
     with pytest.raises((OSError, http.client.HTTPException)):
         asked(http.client.HTTPConnection(HOST, program.port, timeout=5), "/metrics")
+    # Our own commands believe the page of whom they asked alone, a health check that of its role.
+    files = CertificateFiles.of(certificate_folder(program.folder, WATCHER))
+    shutil.copytree(program.folder / "monitor", files.key.parent)
+    assert worker_page(program.folder, "w", program.port)
+    assert worker_page(program.folder, "w-2", program.port) is None
+    url, hosts = f"https://{HOST}:{program.port}/health/live", (Role.VALIDATOR.page_host, Role.NODE.page_host)
+    assert [health.main([url, str(files.key.parent), str(host)]) for host in hosts] == [0, 1]
     add_revocation(program.folder / "revoked.json", "monitor:monitor", Revocation("2026-01-01", "test"))
     until(lambda: program.get("/metrics")[0] == 403)
 

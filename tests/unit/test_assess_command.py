@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.sql.engine import open_sqlite
-from pipeline.apps.cli.root import main
 from pipeline.core.assess.document import document
+from tests.support import command_line
 from tests.support.assessing import PLAN, Assessing, settle
 
 
@@ -28,9 +28,7 @@ async def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Assessing:
 
 
 def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(["assess", *arguments])
-    return int(ended.value.code or 0)
+    return command_line.run("assess", *arguments)
 
 
 def text(item: dict[str, Any]) -> str:

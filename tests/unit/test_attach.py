@@ -16,10 +16,10 @@ from ops.kafka.client_rights import (
 from ops.kafka.live import denial
 from ops.tls.principal import Principal, Role
 from pipeline.apps import client_folder
-from pipeline.apps.cli import main
 from pipeline.apps.client_folder import Attachment, texts
 from pipeline.config import load_settings
 from pipeline.core.topics import Topics
+from tests.support import command_line
 from tests.support.clean_env import clean_env
 
 __all__ = ["clean_env"]
@@ -108,13 +108,7 @@ def test_a_connect_sink_reads_in_the_client_s_group_with_our_schemas() -> None:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main(["attach", *arguments])
-    assert ended.value.code == 2
-    out, error = capsys.readouterr()
-    assert out == ""
-    assert error.count("\n") == 1
-    return error
+    return command_line.refused(capsys, "attach", *arguments)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.adapters.folder_lock import lock_beside
 from pipeline.adapters.sql.schema import LATEST
-from pipeline.apps.cli.root import main
+from tests.support import command_line
 from tests.vectors.core_world import FOLDER
 
 OLD_TABLES = FOLDER / "store_0_1_0_sqlite.sql"
@@ -28,10 +28,9 @@ def run(tmp_path: Path, store: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     settings.write_text(f'data_dir = "{tmp_path}"\n[store]\nurl = "sqlite:///{store}"\n')
 
     def command(*words: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["--config", str(settings), "store", *words])
+        code = command_line.run("--config", settings, "store", *words)
         shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
+        return code, shown.out, shown.err
 
     return command
 
