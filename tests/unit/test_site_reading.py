@@ -265,6 +265,16 @@ def test_a_packet_that_the_site_did_not_sign_is_not_opened_though_it_is_sealed_t
     assert told.out == ""
 
 
+def test_a_packet_that_names_the_site_key_with_another_signature_is_not_opened(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.deliver()
+    raw = packets(place.ledger)[0].raw
+    (place.folder / "forged").write_bytes(raw[:-64] + bytes(64))
+    assert place.run("open", place.folder / "forged") == 1
+    assert capsys.readouterr().out == ""
+
+
 def test_a_packet_of_another_site_is_not_opened(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     other = place.ledger.chain.world.site(2)
     place.ledger.chain.enrol(other)
