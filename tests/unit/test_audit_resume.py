@@ -7,12 +7,12 @@ import pytest
 
 from pipeline.adapters.block_folder import block_file
 from pipeline.adapters.sql.audit_store import SqlAuditStore
-from pipeline.apps.cli.root import main
 from pipeline.core.block import encode_certified
 from pipeline.core.errors import ConfigError, TransientError
 from pipeline.services.audit import Auditor, audit
 from pipeline.services.audit_report import AuditReport, Source
 from pipeline.services.survey_pool import SurveyPool
+from tests.support import command_line
 from tests.support.chain import Chain
 from tests.support.world import World, control_value
 
@@ -157,10 +157,9 @@ def test_the_command_goes_on_and_says_from_where(tmp_path: Path, capsys: pytest.
 
     def verify() -> tuple[int, str, str]:
         arguments = ["verify", "--blocks", str(blocks), "--genesis", str(genesis)]
-        with pytest.raises(SystemExit) as ended:
-            main([*arguments, "--resume", str(tmp_path / "progress")])
+        code = command_line.run(*arguments, "--resume", tmp_path / "progress")
         shown = capsys.readouterr()
-        return int(ended.value.code or 0), shown.out, shown.err
+        return code, shown.out, shown.err
 
     for height, data in enumerate(BLOCKS[:10], 1):
         block_file(blocks, height).write_bytes(data)

@@ -9,7 +9,6 @@ import pytest
 
 from pipeline.apps import authority
 from pipeline.apps.authority import load_genesis
-from pipeline.apps.cli import main
 from pipeline.apps.cli.root import COMMANDS
 from pipeline.apps.keys import key_files
 from pipeline.config import load_settings
@@ -17,6 +16,7 @@ from pipeline.core.errors import BkdmsError, ConfigError, IntegrityError, Transi
 from pipeline.core.keys import Use
 from pipeline.services.access import read_request
 from tests.support.clean_env import clean_env
+from tests.support.command_line import run
 
 __all__ = ["clean_env"]
 
@@ -26,15 +26,6 @@ SITE = {
     "BKDMS_SITE__CITY": "unlocode:USMES",
     "BKDMS_SITE__SITE_ID": "fd00::1",
 }
-
-
-def run(*arguments: str) -> int:
-    """Run bkdms in this process and return its exit code."""
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from ops.tls.holders import Holders
 from ops.tls.principal import Principal, Role
 from ops.tls.profile import Branch, Life, SigningAuthority, branch_certificate, root_certificate
 from ops.tls.request import new_request, pem, pem_key
-from pipeline.apps.cli import main
 from pipeline.apps.cli.pki_authority import ca_keys
+from tests.support import command_line
 from tests.support.clean_env import clean_env
 
 __all__ = ["clean_env"]
@@ -25,10 +25,7 @@ YEAR = timedelta(days=365)
 
 def run(*arguments: str | Path) -> int:
     """Run ``bkdms pki``; returns its exit code."""
-    with pytest.raises(SystemExit) as ended:
-        main(["pki", *map(str, arguments)])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
+    return command_line.run("pki", *arguments)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> str:

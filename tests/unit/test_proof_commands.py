@@ -13,11 +13,11 @@ from ops.tls.authority import Authority
 from ops.tls.principal import Principal, Role
 from pipeline.adapters.keystore import SealingKeyFolder
 from pipeline.adapters.tls import TlsFiles, server_context
-from pipeline.apps.cli import main
 from pipeline.core.policy_file import policy_text
 from tests.support.api import ApiCase
 from tests.support.chain import Chain
 from tests.support.clean_env import clean_env
+from tests.support.command_line import run
 from tests.support.proofs import ExportedChain, export_chain
 from tests.unit.test_proof_vectors import PROGRAM
 from tests.unit.test_serve import served
@@ -36,10 +36,7 @@ class Desk:
 
     def run(self, *arguments: object) -> int:
         """Run bkdms in this process and return its exit code."""
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
+        return run(*arguments)
 
     def prove(self, *more: object, height: int = 4, entry: int = 450, tiles: object = None) -> int:
         """Prove a packet, of five records unless told otherwise, into ``file``."""

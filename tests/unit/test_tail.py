@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from pipeline.apps.cli import main
 from pipeline.apps.cli.row_output import json_line, pretty_line
 from pipeline.apps.tailing import TailPlan, tail_rows
 from pipeline.core import avro
@@ -19,6 +18,7 @@ from pipeline.core.topics import Topics
 from pipeline.core.where import parse_condition
 from pipeline.ports import Received
 from schemas import schema
+from tests.support import command_line
 from tests.support.chain import Chain, framed
 from tests.support.clean_env import clean_env
 from tests.support.world import World, control_value, packet_value
@@ -272,13 +272,7 @@ def test_a_topic_has_three_names(name: str) -> None:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    with pytest.raises(SystemExit) as ended:
-        main(["tail", *arguments])
-    assert ended.value.code == 2
-    out, error = capsys.readouterr()
-    assert out == ""
-    assert error.count("\n") == 1
-    return error
+    return command_line.refused(capsys, "tail", *arguments)
 
 
 @pytest.mark.parametrize(
