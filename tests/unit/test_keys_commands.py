@@ -20,13 +20,13 @@ from pipeline.adapters.keystore import (
 )
 from pipeline.adapters.sealed_file import is_sealed
 from pipeline.apps.authority import ChainPlan, create_chain
-from pipeline.apps.cli import main
 from pipeline.apps.keys import key_files, key_vault
 from pipeline.config import load_settings
 from pipeline.core.errors import ConfigError
 from pipeline.core.keys import Algorithm, Use
 from pipeline.core.signing import Ed25519Signer
 from tests.support.clean_env import clean_env
+from tests.support.command_line import run
 
 __all__ = ["clean_env"]
 
@@ -34,14 +34,6 @@ URL = "https://kpi.example.org/city1"
 SITE = Ed25519Signer(bytes(range(32)), Use.SITE)
 PLATFORM = new_sealing_key(Algorithm.X25519)
 FINGERPRINT = PLATFORM.public.fingerprint
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as ended:
-        main(list(arguments))
-    code = ended.value.code
-    assert isinstance(code, int)
-    return code
 
 
 @pytest.fixture

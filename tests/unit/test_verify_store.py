@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.adapters.block_folder import block_file
 from pipeline.adapters.keystore import SealingKeyFolder
-from pipeline.apps.cli.root import main
+from tests.support import command_line
 from tests.support.stored_chain import StoredChain, Tampered
 
 
@@ -40,11 +40,9 @@ class Auditing:
 
     def run(self, *more: str, source: str | None = None) -> tuple[int, str, str]:
         source = source or f"--blocks={self.blocks}"
-        with pytest.raises(SystemExit) as ended:
-            main(["--config", str(self._settings), "verify", source, "--against-store", *more])
+        code = command_line.run("--config", self._settings, "verify", source, "--against-store", *more)
         shown = self._capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, shown.out, shown.err
+        return code, shown.out, shown.err
 
     def json(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run("--json")[1])

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from pipeline.adapters.block_folder import block_file
-from pipeline.apps.cli.root import main
 from pipeline.services.follower import follow_to_end
+from tests.support import command_line
 from tests.support.chain import MemoryTopic
 from tests.support.histories import History, rewritten
 from tests.support.tiles import exporter
@@ -79,11 +79,9 @@ class Auditing:
     def run(self, history: str, *trusted: Path, more: Sequence[str] = ()) -> tuple[int, str, str]:
         source = self._sources[history][self._number]
         words = [f"--trusted={path}" for path in trusted]
-        with pytest.raises(SystemExit) as ended:
-            main(["verify", source, f"--genesis={self.genesis}", *words, *more])
+        code = command_line.run("verify", source, f"--genesis={self.genesis}", *words, *more)
         shown = self._capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, shown.out, shown.err
+        return code, shown.out, shown.err
 
     def json(self, history: str, *trusted: Path) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.run(history, *trusted, more=["--json"])[1])
