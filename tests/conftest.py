@@ -1,4 +1,8 @@
-"""Fixtures that more than one kind of test uses."""
+"""Fixtures that more than one kind of test uses, and how Hypothesis searches: not by the clock, and the same each time.
+
+``--hypothesis-profile=searching`` looks for new examples, ``--hypothesis-profile=thorough`` multiplies those of the
+state machines with faults; ``make determinism`` does.
+"""
 
 import itertools
 import os
@@ -6,9 +10,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.support import hang, keys
 from tests.support.postgres import Database, RunningPostgres, running_postgres
+
+settings.register_profile("bkdms", deadline=None, print_blob=True, derandomize=True, database=None)
+settings.register_profile("thorough", settings.get_profile("bkdms"), max_examples=1000)
+settings.register_profile("searching", settings.get_profile("bkdms"), derandomize=False)
+settings.load_profile("bkdms")
 
 
 @pytest.hookimpl(tryfirst=True)
