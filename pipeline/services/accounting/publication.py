@@ -1,6 +1,5 @@
 """What publishing a committed block puts on topics: refusals, site registrations, the block itself."""
 
-
 from pipeline.core import avro
 from pipeline.core.admission import enrolled_key
 from pipeline.core.block import CERTIFIED_BLOCK, Block, Kind, parse_certified
