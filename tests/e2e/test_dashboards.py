@@ -74,7 +74,7 @@ async def eventful(folder: Path) -> AsyncIterator[tuple[Eventful, Callable[[], A
     deployment = LocalDeployment(folder / "d", plan, is_short_lived=True)
     await asyncio.to_thread(deployment.start)
     try:
-        beside, targets = Eventful.targets(folder)
+        beside, targets = Eventful.targets(folder, deployment)
         began, origin = time.time(), deployment.genesis.origin
         asked = [*deployment.targets(), *targets]
         with running_prometheus(folder, asked, chain=origin, scrape_ms=round(SCRAPE_S * 1000)) as prometheus:

@@ -1,6 +1,6 @@
 """Faults in a database: the n-th statement or commit from now on fails, with or without having been made."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ def crash_at(engine: Engine, step: int) -> Iterator[None]:
     event.listen(engine, "commit", count)
     copy = bulk._copy
 
-    def counted_copy(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    def counted_copy(connection: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:
         count()
         copy(connection, table, rows)
 
