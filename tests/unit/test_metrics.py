@@ -39,6 +39,7 @@ LABELS: Final = {
 UNITS: Final = ("_seconds", "_bytes", "_records", "_packets", "_blocks", "_leaves", "_nodes", "_info")
 # Counts of things that the name itself says, and states.
 NAMED: Final = {
+    "bkdms_api_access_requests",
     "bkdms_api_view_halted",
     "bkdms_api_view_height",
     "bkdms_assess_height",
