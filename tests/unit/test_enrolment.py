@@ -309,6 +309,12 @@ def test_an_answer_put_there_by_hand_must_be_to_the_request_made_here(place: Pla
         access_in_force(place.settings.site, WORLD.genesis)
 
 
+def test_a_site_whose_first_request_was_not_kept_works_on_while_its_key_is_replaced(place: Place) -> None:
+    rotated(place)
+    place.files.request.unlink()
+    assert access_in_force(place.settings.site, WORLD.genesis).site == NAME
+
+
 def test_an_answer_put_there_by_hand_must_be_by_a_registrar_of_the_bundle(place: Place) -> None:
     raw = place.asked()
     place.settings.site.access.write_bytes(answered(raw, Ed25519Signer(secret("rogue"), Use.REGISTRAR)))
