@@ -5,6 +5,7 @@ state machines with faults; ``make determinism`` does.
 """
 
 import itertools
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -35,6 +36,18 @@ def keys_of_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for name, value in keys.environment(tmp_path_factory.mktemp("secrets")).items():
             environment.setenv(name, value)
         yield
+
+
+@pytest.fixture(autouse=True)
+def logging_of_its_own() -> Iterator[None]:
+    """What a program sets up for its log in the process of a test, on the test's own streams, ends with the test."""
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before:
+            root.removeHandler(handler)
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
