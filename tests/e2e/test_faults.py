@@ -27,7 +27,7 @@ from tests.support.collector import Collector
 from tests.support.zone import leaks
 
 pytestmark = [pytest.mark.stack, pytest.mark.faults]
-PACKET_RECORDS = 4
+PACKET_RECORDS = 2
 # Stand in every record of the Twin Cities and nowhere else but in the settings of their sites.
 PLAIN = (b"MnDOT-via-NAB", b"TravelTime_387", b"TravelTime_451")
 
