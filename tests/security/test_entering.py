@@ -32,7 +32,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.security]
 
 DAY_MS: Final = 86_400_000
 LET_IN: Final = "let in"
-NAME: Final = site_name(0xC1)
+NAME: Final = site_name(0xE9)
 ROGUE: Final = Ed25519Signer(secret("rogue registrar"), Use.REGISTRAR)
 POLICY: Final = AccessPolicy(
     frozenset({f"{NAME.country}/{NAME.city}"}), frozenset(INDICATORS), frozenset({Suite.LIGHT})
