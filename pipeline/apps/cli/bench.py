@@ -22,8 +22,8 @@ from pipeline.apps.cli.bench_peers import peers
 from pipeline.apps.cli.bench_scaling import scaling
 from pipeline.apps.cli.bench_workers import node, validator
 from pipeline.apps.cli.context import emit_json, say
+from pipeline.apps.cli.values import suite_option
 from pipeline.core.avro import require_compiled_reader
-from pipeline.core.errors import ConfigError
 from pipeline.core.sealing import Suite
 
 DATA = Path(".cache/bench")
@@ -68,7 +68,7 @@ def chain(
 
     Example: bkdms bench chain --entries 100000
     """
-    made = _chain(BenchPlan(entries, _suite(suite), values), data)
+    made = _chain(BenchPlan(entries, suite_option(suite), values), data)
     size = sum(map(len, made.blocks()))
     _tell(
         {"folder": str(made.blocks_folder), "blocks": made.block_count, "bytes": size}, made.plan, json=json
@@ -91,7 +91,7 @@ def proofs(
 
     Example: bkdms bench proofs --entries 1000000
     """
-    made = _chain(BenchPlan(entries, _suite(suite), values), data)
+    made = _chain(BenchPlan(entries, suite_option(suite), values), data)
     with progress("exporting blocks", made.block_count) as step:
         tiles = kept_tiles(made, step)
     with progress("proving", samples + min(samples, COLD_PROOFS)) as step:
@@ -115,7 +115,7 @@ def memory(
     Example: bkdms bench memory --entries 1000000
     """
     require_compiled_reader()
-    plan = BenchPlan(entries, _suite(suite), values, nodes=1)
+    plan = BenchPlan(entries, suite_option(suite), values, nodes=1)
     data.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(dir=data, prefix="memory-") as folder,
@@ -166,7 +166,7 @@ def export(
 
     Example: bkdms bench stage export --entries 100000
     """
-    made = _chain(BenchPlan(entries, _suite(suite), values), data)
+    made = _chain(BenchPlan(entries, suite_option(suite), values), data)
     with progress("exporting blocks", 2 * made.block_count) as step:
         figures = measure_export(made, step)
         certified = measure_export(made, step, trusted=True)
@@ -192,17 +192,10 @@ def audit(
 
     Example: bkdms bench stage audit --entries 100000
     """
-    made = _chain(BenchPlan(entries, _suite(suite), values), data)
+    made = _chain(BenchPlan(entries, suite_option(suite), values), data)
     with progress("auditing blocks", (2 * rounds + 1) * made.block_count) as step:
         figures = measure_audit(made, rounds, step)
     _tell(figures, made.plan, json=json)
-
-
-def _suite(name: str) -> Suite:
-    try:
-        return Suite[name.upper()]
-    except KeyError:
-        raise ConfigError(f"--suite {name}: choose xwing, light or p256") from None
 
 
 def _chain(plan: BenchPlan, data: Path) -> BenchChain:

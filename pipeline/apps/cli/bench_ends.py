@@ -14,8 +14,8 @@ from pipeline.apps.bench.report import Figure, Result, append_result, bar_chart,
 from pipeline.apps.bench.stages.platform import measure_platform
 from pipeline.apps.bench.stages.site import SitePlan, measure_site
 from pipeline.apps.cli.context import emit_json
+from pipeline.apps.cli.values import suite_option
 from pipeline.core.avro import require_compiled_reader
-from pipeline.core.errors import ConfigError
 from pipeline.core.sealing import Suite
 
 DATA: Final = Path(".cache/bench")
@@ -50,7 +50,7 @@ def site(
 
     Example: bkdms bench stage site --packets 200
     """
-    plan = SitePlan(packets, values_per_packet, _suite(suite))
+    plan = SitePlan(packets, values_per_packet, suite_option(suite))
     with _folder(data, "site-") as folder, progress("sending packets", packets) as step:
         figures = measure_site(plan, Path(folder) / "run", step)
     floor = _floor(Stage.SITE, values_per_packet, plan.suite) if with_floor else ()
@@ -78,7 +78,7 @@ def platform(
     Example: bkdms bench stage platform --packets 1000 --database postgresql
     """
     require_compiled_reader()
-    plan = BenchPlan(packets, _suite(suite), values_per_packet, sites=_SITES, is_sealed=True)
+    plan = BenchPlan(packets, suite_option(suite), values_per_packet, sites=_SITES, is_sealed=True)
     with progress("making packets", packets) as step:
         chain = open_chain(data, plan, step)
     has_postgres = database is Database.POSTGRESQL
@@ -93,13 +93,6 @@ def platform(
         "database": database.value,
     }
     _tell(arguments, (*figures, *_against(figures, floor)), results, plot, json=json)
-
-
-def _suite(name: str) -> Suite:
-    try:
-        return Suite[name.upper()]
-    except KeyError:
-        raise ConfigError(f"--suite {name}: choose xwing, light or p256") from None
 
 
 def _folder(data: Path, prefix: str) -> tempfile.TemporaryDirectory[str]:

@@ -12,9 +12,8 @@ from pipeline.apps.bench.floor.servers import POSTGRES
 from pipeline.apps.bench.floor.timing import ROUNDS
 from pipeline.apps.bench.report import Figure, Result, append_result, bar_chart, table
 from pipeline.apps.cli.context import emit_json, say
+from pipeline.apps.cli.values import suite_option
 from pipeline.core.avro import require_compiled_reader
-from pipeline.core.errors import ConfigError
-from pipeline.core.sealing import Suite
 
 _USUAL_VALUES: Final = {Stage.SITE: 200, Stage.PLATFORM: 200}
 """Values a packet at which a stage is measured unless the user asks for others; elsewhere one."""
@@ -52,10 +51,9 @@ def floor(
     Example: bkdms bench floor --stage validator --check
     """
     require_compiled_reader()
-    if suite.upper() not in Suite.__members__:
-        raise ConfigError(f"--suite {suite}: choose xwing, light or p256")
+    chosen = suite_option(suite)
     cases = [
-        Case(each, values_per_packet or _USUAL_VALUES.get(each, 1), Suite[suite.upper()], nodes, database)
+        Case(each, values_per_packet or _USUAL_VALUES.get(each, 1), chosen, nodes, database)
         for each in stage or list(Stage)
     ]
     floors, compared = _measured(cases, rounds, results, check=check)

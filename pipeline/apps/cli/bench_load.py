@@ -12,9 +12,9 @@ from pipeline.apps.bench.load.idle import measure_idle
 from pipeline.apps.bench.load.pipeline import Load, measure_pipeline
 from pipeline.apps.bench.report import Figure, Result, append_result, bar_chart, table
 from pipeline.apps.cli.context import emit_json, say
+from pipeline.apps.cli.values import suite_option
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
-from pipeline.core.sealing import Suite
 
 _VALUES_PER_S: Final = 4_000
 _MOST_PACKETS_PER_S: Final = 200
@@ -57,8 +57,7 @@ def pipeline(
     Example: bkdms bench pipeline --values-per-packet 200 --seconds 60
     """
     require_compiled_reader()
-    if suite.upper() not in Suite.__members__:
-        raise ConfigError(f"--suite {suite}: choose xwing, light or p256")
+    chosen = suite_option(suite)
     here, per_s = machine(), rate or min(_VALUES_PER_S / values_per_packet, _MOST_PACKETS_PER_S)
     load = Load(
         values_per_packet,
@@ -67,7 +66,7 @@ def pipeline(
         nodes,
         sites,
         validators,
-        Suite[suite.upper()],
+        chosen,
         period_ms,
         floors,
     )

@@ -14,9 +14,9 @@ from pipeline.apps.bench.stages.node import measure_node
 from pipeline.apps.bench.stages.prepared import Progress
 from pipeline.apps.bench.stages.validator import measure_validator
 from pipeline.apps.cli.context import emit_json, say
+from pipeline.apps.cli.values import suite_option
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
-from pipeline.core.sealing import Suite
 
 _MAX_WORKERS: Final = 4
 _FLOOR_ROUNDS: Final = 3
@@ -97,9 +97,7 @@ def node(
 
 def _plan(packets: int, values: int, suite: str) -> BenchPlan:
     require_compiled_reader()
-    if suite.upper() not in Suite.__members__:
-        raise ConfigError(f"--suite {suite}: choose xwing, light or p256")
-    return BenchPlan(packets, Suite[suite.upper()], values, nodes=1)
+    return BenchPlan(packets, suite_option(suite), values, nodes=1)
 
 
 def _measured(measure: _Measure, plan: BenchPlan, data: Path) -> tuple[Figure, ...]:

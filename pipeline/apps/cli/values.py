@@ -49,6 +49,18 @@ def parse_suite(name: str) -> Suite:
     return known[name]
 
 
+def suite_option(name: str) -> Suite:
+    """Read the ``--suite`` of a benchmark, in any case.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    try:
+        return Suite[name.upper()]
+    except KeyError:
+        raise ConfigError(f"--suite {name}: choose xwing, light or p256") from None
+
+
 def gmt_ms(moment: datetime) -> int:
     """Return a time as milliseconds since 1970; one without a zone is GMT."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
