@@ -53,6 +53,7 @@ EVENTS = (
     Eventful.lose_the_api,
     Eventful.lose_kafka,
     Eventful.outlast_retention,
+    Eventful.send_again,
 )
 TITLES = sorted({str(question) for question in questions(is_sql=False)})
 

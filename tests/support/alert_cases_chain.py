@@ -110,15 +110,29 @@ CHAIN_CASES: Final = (
     ),
     Case(
         "LedgerRepaired",
-        {
-            of("bkdms_ledger_repairs_total", "node-1", reason="behind"): "4x20",
-            of("bkdms_ledger_repairs_total", "node-1", reason="uncertified"): "0x4 1x20",
-        },
+        {of("bkdms_ledger_repairs_total", "node-1", reason="empty"): "_x4 1x20"},
         "4m",
+        on_chain(reason="empty"),
+        f"Redis was empty and the nodes of {CHAIN} repaired it",
+    ),
+    Case(
+        "LedgerRepaired",
+        {
+            of("bkdms_ledger_repairs_total", "node-1", reason="behind"): "4x80",
+            of("bkdms_ledger_repairs_total", "node-1", reason="uncertified"): "0x60 1x20",
+        },
+        "18m",
     ),
     Case(
         "LedgerTampered",
         {of("bkdms_ledger_repairs_total", "node-1", reason="uncertified"): "0x4 1x20"},
+        "4m",
+        on_chain(),
+        f"Redis held what no quorum of {CHAIN} certified",
+    ),
+    Case(
+        "LedgerTampered",
+        {of("bkdms_ledger_repairs_total", "node-1", reason="uncertified"): "_x4 1x20"},
         "4m",
         on_chain(),
         f"Redis held what no quorum of {CHAIN} certified",

@@ -51,7 +51,16 @@ INTAKE: Final = (
         "records of t were removed before they were read",
     ),
     Case(
-        "PacketsExpired", {of("bkdms_consumer_expired_records_total", "validator-1", topic="t"): "9x20"}, "4m"
+        "PacketsExpired",
+        {of("bkdms_consumer_expired_records_total", "validator-1", topic="t"): "_x4 9x20"},
+        "4m",
+        on_chain(topic="t"),
+        "records of t were removed before they were read",
+    ),
+    Case(
+        "PacketsExpired",
+        {of("bkdms_consumer_expired_records_total", "validator-1", topic="t"): "9x80"},
+        "18m",
     ),
 )
 PLATFORM: Final = (

@@ -281,7 +281,7 @@ class Eventful:
         await self.happens("bkdms_node_forged_blocks_total > 0 or bkdms_api_skipped_records_total > 0")
 
     async def outlast_retention(self) -> None:
-        """Let Kafka drop packets that no validator has read; the site sends its own again."""
+        """Let Kafka drop packets that no validator has read."""
         names = ("validator-1", "validator-2", SLOW)
         await asyncio.gather(*map(self.stop, names))
         await self._send(*(secrets.token_bytes(64) for _ in range(200)))
@@ -293,6 +293,9 @@ class Eventful:
         await self._send(secrets.token_bytes(64))
         await asyncio.gather(*map(self.start, names))
         await self.happens("bkdms_consumer_expired_records_total > 0")
+
+    async def send_again(self) -> None:
+        """Wait until the site has sent again what Kafka dropped."""
         await self.happens("bkdms_site_resent_packets_total > 0")
 
     async def halt_the_api(self) -> None:

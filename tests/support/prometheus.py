@@ -100,22 +100,6 @@ class RunningPrometheus:
             time.sleep(_POLL_S)
         return found
 
-    def until_alert(self, name: str, deadline_s: float = DEADLINE_S) -> Alert:
-        """Wait until an alert fires, and return it.
-
-        Raises:
-            AssertionError: it was not in time; tells the alerts there are.
-        """
-        end = time.monotonic() + deadline_s
-        while True:
-            found = self.alerts()
-            for alert in found:
-                if (alert.name, alert.state) == (name, "firing"):
-                    return alert
-            states = sorted({(alert.name, alert.state) for alert in found})
-            assert time.monotonic() < end, f"{name} does not fire within {deadline_s:.0f} s: {states}"
-            time.sleep(_POLL_S)
-
     def _get(self, path: str, **parameters: object) -> dict[str, Any]:
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         try:
