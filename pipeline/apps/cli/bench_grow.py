@@ -11,7 +11,7 @@ from pipeline.apps.bench.figures import machine, progress
 from pipeline.apps.bench.load.grow import measure_point
 from pipeline.apps.bench.load.growth import COST, Point, costs, points, slope
 from pipeline.apps.bench.report import Result, Series, append_result, line_chart, read_results, table
-from pipeline.apps.cli.bench_load import WORK, Json, Plot, Work, tell_machine, work_folder
+from pipeline.apps.cli.bench_runs import WORK, Json, Plot, Work, tell_machine, work_folder
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.core.avro import require_compiled_reader
 

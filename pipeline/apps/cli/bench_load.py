@@ -1,34 +1,37 @@
 """``bkdms bench pipeline`` and ``idle``: the whole pipeline under load, and at rest."""
 
-import tempfile
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from pipeline.apps.bench.figures import machine, progress
 from pipeline.apps.bench.load.idle import measure_idle
 from pipeline.apps.bench.load.pipeline import Load, measure_pipeline
-from pipeline.apps.bench.report import Figure, Result, append_result, bar_chart, table
-from pipeline.apps.cli.context import emit_json, say
+from pipeline.apps.bench.report import Result
+from pipeline.apps.cli.bench_runs import (
+    WORK,
+    Json,
+    Plot,
+    Results,
+    SuiteName,
+    Values,
+    Work,
+    draw,
+    tell,
+    work_folder,
+)
 from pipeline.apps.cli.values import suite_option
 from pipeline.core.avro import require_compiled_reader
-from pipeline.core.errors import ConfigError
 
 _VALUES_PER_S: Final = 4_000
 _MOST_PACKETS_PER_S: Final = 200
 
-Work = Annotated[Path, typer.Option("--data", help="Folder for what is made on the way; removed afterwards.")]
-WORK: Final = Path(".cache/bench")
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as data.")]
-Plot = Annotated[Path | None, typer.Option(help="SVG file to draw into.")]
-Results = Annotated[Path | None, typer.Option(help="File to append the run to, as one JSON line.")]
 Nodes = Annotated[int, typer.Option(min=1, max=16, help="Accounting nodes.")]
 
 
 def pipeline(
-    values_per_packet: Annotated[int, typer.Option(min=1, max=300, help="Values in each packet.")] = 200,
+    values_per_packet: Values = 200,
     nodes: Nodes = 4,
     seconds: Annotated[float, typer.Option(min=1, help="Length of the measured load.")] = 60,
     rate: Annotated[
@@ -37,7 +40,7 @@ def pipeline(
     ] = None,
     sites: Annotated[int, typer.Option(min=1, max=1000, help="Sites that send in turn.")] = 20,
     validators: Annotated[int, typer.Option(min=1, max=4, help="Validators that share the packets.")] = 2,
-    suite: Annotated[str, typer.Option(help="Cipher suite: xwing, light or p256.")] = "xwing",
+    suite: SuiteName = "xwing",
     period_ms: Annotated[int, typer.Option(min=100, help="Period of blocks, ms.")] = 5_000,
     data: Work = WORK,
     *,
@@ -97,42 +100,3 @@ def idle(
     tell(Result("idle", asked, tuple(figures), machine=here), results, json=json)
     shares = [figure for figure in figures if figure.name.endswith("_share_of_a_core")]
     draw(plot, "Share of a core without load", shares)
-
-
-def work_folder(data: Path) -> tempfile.TemporaryDirectory[str]:
-    """Return a folder of a run, removed on leaving.
-
-    Raises:
-        ConfigError: it can't be made.
-    """
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=data, prefix="load-")
-    except OSError as error:
-        raise ConfigError(f"--data {data} can't be written: {error.strerror}") from None
-
-
-def tell(result: Result, results: Path | None, *, json: bool) -> None:
-    """Append a run to the results file, if there is one, and print it as a table or as JSON."""
-    if results is not None:
-        append_result(results, result)
-    if json:
-        emit_json(result.as_json())
-        return
-    print(table(("figure", "value"), [[_words(figure.name), figure] for figure in result.figures]))
-    tell_machine(result.machine)
-
-
-def tell_machine(here: Mapping[str, Any]) -> None:
-    """Say on what machine a run was."""
-    say(f"on {here['cores']} cores of {here['cpu']}, load {here['load_before']}, Python {here['python']}")
-
-
-def draw(plot: Path | None, title: str, figures: Sequence[Figure]) -> None:
-    """Draw figures as bars where a file is wanted."""
-    if plot is not None:
-        bar_chart(plot, title, figures)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

@@ -16,7 +16,7 @@ from pipeline.apps.bench.report.figure import by_name
 from pipeline.apps.bench.stages.node import measure_node
 from pipeline.apps.bench.stages.prepared import Progress
 from pipeline.apps.bench.stages.validator import measure_validator
-from pipeline.apps.cli.bench_load import WORK, Json, Plot, Results, Work, draw, tell, work_folder
+from pipeline.apps.cli.bench_runs import WORK, Json, Plot, Results, Values, Work, draw, tell, work_folder
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.sealing import Suite
 from pipeline.core.state import START
@@ -39,7 +39,7 @@ class Peer(StrEnum):
 
 def peers(
     packets: Annotated[int, typer.Option(min=2, help="Packets that each takes.")] = 20_000,
-    values_per_packet: Annotated[int, typer.Option(min=1, max=300, help="Values in each packet.")] = 1,
+    values_per_packet: Values = 1,
     peer: Annotated[list[Peer] | None, typer.Option(help="Whom to measure; repeat. (default: all)")] = None,
     data: Work = WORK,
     *,
