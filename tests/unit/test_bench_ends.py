@@ -9,10 +9,10 @@ import pytest
 
 from connectors.mapping import read_mapping
 from connectors.sources.csv_source import CsvSource
+from pipeline.apps.bench.live_site import COLUMNS, MAPPING, source_rows
 from pipeline.apps.bench.packets import SealingSite, entry_time
 from pipeline.apps.bench.plan import INDICATOR, BenchPlan, platform_key, secret, site_name, site_signer
 from pipeline.apps.bench.stages.process import ProcessTree, stage_figures
-from pipeline.apps.bench.stages.site import COLUMNS, MAPPING, source_rows
 from pipeline.core.packet import Packet, parse_packet
 from pipeline.core.sealing import Suite
 from pipeline.core.state import START, Site

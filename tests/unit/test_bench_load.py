@@ -7,11 +7,14 @@ from typer.testing import CliRunner
 
 from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.tls import TlsFiles
+from pipeline.apps.bench.live_site import LiveSite
 from pipeline.apps.bench.load.arrivals import arrived, latencies, percentile, queued
 from pipeline.apps.bench.load.growth import CHAINS, ENTRIES, SITES, costs, points, slope
+from pipeline.apps.bench.load.live_sites import LiveSites
 from pipeline.apps.bench.load.programs import Used, kind_of
 from pipeline.apps.bench.load.sender import Schedule, read_packets, write_packets
 from pipeline.apps.bench.peers import tessera
+from pipeline.apps.bench.plan import site_name
 from pipeline.apps.bench.report import Figure, Result, append_result, read_results
 from pipeline.apps.bench.report.figure import by_name
 from pipeline.apps.cli import bench_grow
@@ -75,6 +78,20 @@ def test_what_is_due_follows_from_the_time_alone(tmp_path: Path, now_s: float, d
     schedule = Schedule(tmp_path, 2.0, 3, "topic", KafkaConnection("localhost:1", tls, "bench"))
     assert schedule.due(now_s) == due
     assert schedule.due_s(4) == 2.0
+
+
+async def test_sites_in_turn_get_a_packets_rows_at_a_time(tmp_path: Path) -> None:
+    tls = TlsFiles(tmp_path, tmp_path, tmp_path)
+    schedule = Schedule(tmp_path, 1_000.0, 2, "topic", KafkaConnection("localhost:1", tls, "bench"))
+    sites = [LiveSite(site_name(number), tmp_path / str(number) / "bkdms.toml") for number in range(2)]
+    for site in sites:
+        site.source.parent.mkdir()
+    with LiveSites(schedule, sites, packets=5, values=3) as feeding:
+        await feeding.begin()
+        await feeding.result()
+    lines = [site.source.read_text().splitlines() for site in sites]
+    assert [len(found) for found in lines] == [9, 6]
+    assert all(found == sorted(set(found)) for found in lines)
 
 
 def test_packets_of_a_file_come_back_in_order(tmp_path: Path) -> None:

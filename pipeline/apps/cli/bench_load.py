@@ -47,6 +47,12 @@ def pipeline(
     floors: Annotated[
         bool, typer.Option("--floors", help="Measure the floors of all stages, too, on the same servers.")
     ] = False,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live", help="Real site agents read rows that are due, instead of a sender of packets."
+        ),
+    ] = False,
     results: Results = None,
     plot: Plot = None,
     json: Json = False,
@@ -55,9 +61,9 @@ def pipeline(
 
     Packets are sealed before and leave by a fixed schedule; latency counts from when a packet was due until it is in a
     published block (commit) and until its observations are handed out (store). Plain Kafka takes the same bytes in the
-    same run.
+    same run. With --live each site is an agent that makes the packets itself; Kafka lets each send 256 KiB a second.
 
-    Example: bkdms bench pipeline --values-per-packet 200 --seconds 60
+    Example: bkdms bench pipeline --values-per-packet 200 --seconds 60 --live --sites 5
     """
     require_compiled_reader()
     chosen = suite_option(suite)
@@ -72,6 +78,7 @@ def pipeline(
         chosen,
         period_ms,
         floors,
+        live,
     )
     with work_folder(data) as folder, progress("packets made and stored", 2 * load.plan().entries) as step:
         figures = measure_pipeline(load, Path(folder) / "stack", step)

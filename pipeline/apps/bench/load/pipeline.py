@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pipeline.apps.bench.load.arrivals import Arrivals, arrived, latencies, queued, read_arrivals
 from pipeline.apps.bench.load.floors import floor_figures
+from pipeline.apps.bench.load.live_sites import enrolled, live_sites
 from pipeline.apps.bench.load.programs import SERVERS, Used
 from pipeline.apps.bench.load.raw_kafka import measure_raw_kafka
 from pipeline.apps.bench.load.sender import Schedule, Sender, Sent, write_packets
@@ -32,7 +33,8 @@ class Load:
     """``rate`` packets a second of ``values`` values each, for ``seconds`` after one period of warming up.
 
     ``sites`` send in turn; ``nodes`` accounting nodes check everything, ``validators`` share the filtering. With
-    ``has_floors`` the floors of the stages are measured afterwards on the same servers.
+    ``has_floors`` the floors of the stages are measured afterwards on the same servers. With ``is_live`` the sites are
+    real agents, and a packet's rows are due instead of the packet.
     """
 
     values: int
@@ -44,6 +46,7 @@ class Load:
     suite: Suite = Suite.XWING
     period_ms: int = 5_000
     has_floors: bool = False
+    is_live: bool = False
 
     @property
     def warm_s(self) -> float:
@@ -66,6 +69,7 @@ class Load:
             "validators": self.validators,
             "suite": self.suite.name.lower(),
             "period_ms": self.period_ms,
+            "live": self.is_live,
             "database": "sqlite",
         }
 
@@ -95,12 +99,14 @@ def measure_pipeline(load: Load, folder: Path, progress: Progress) -> list[Figur
 
 
 async def _measure(load: Load, stack: WholeStack, progress: Progress) -> list[Figure]:
-    await stack.let_in()
+    agents = await enrolled(stack) if load.is_live else []
+    if not load.is_live:
+        await stack.let_in()
     file = stack.deployment.data_dir / "packets.bench"
     size = await asyncio.to_thread(_prepare, stack, file, progress)
     schedule = Schedule(file, load.rate, load.sites, stack.topics.packets, stack.connection)
     before = _store_bytes(stack)
-    with Sender(schedule) as sender:
+    with live_sites(stack, schedule, agents) if load.is_live else Sender(schedule) as sender:
         begins_s = await sender.begin()
         await asyncio.sleep(max(0.0, begins_s + load.warm_s - time.time()))
         handed = await stack.handed_out()

@@ -12,7 +12,7 @@ from pipeline.apps.bench.report import Cpu, Figure
 from pipeline.apps.bench.stages.process import ProcessTree
 
 _US: Final = 1e6
-KINDS: Final = ("validator", "node", "platform", "assess", "api", "kafka", "redis", "postgres")
+KINDS: Final = ("site", "validator", "node", "platform", "assess", "api", "kafka", "redis", "postgres")
 SERVERS: Final = ("kafka", "redis", "postgres")
 
 
