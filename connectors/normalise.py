@@ -39,7 +39,7 @@ class Normaliser:
         assumed = max(mapping.quality, QualityCode.ASSUMPTION_ESTIMATE)
         self._extending = Extending(mapping.sensor, mapping.quality, mapping.source)
         self._assumed = Extending(mapping.sensor, assumed, mapping.source)
-        self._rules = [(rule, _keeps_digits(mapping, rule)) for rule in mapping.values]
+        self._rules = [(rule, mapping.decimal_mark == "." and keeps_digits(rule)) for rule in mapping.values]
 
     def normalise(self, row: int, cells: Mapping[str, str]) -> Outcome:
         """Normalise one row; ``cells`` has all of ``mapping.columns``, ``row`` is only for reports.
@@ -106,10 +106,9 @@ class Normaliser:
         return _round(units.convert(scaled, unit, target), rule)
 
 
-def _keeps_digits(mapping: SiteMapping, rule: ValueRule) -> bool:
-    """Tell whether numbers written with a point need neither conversion nor rounding."""
-    is_of_unit = rule.unit == rule.limits.unece_unit and rule.factor == 1
-    return is_of_unit and rule.decimals is None and mapping.decimal_mark == "."
+def keeps_digits(rule: ValueRule) -> bool:
+    """Tell whether numbers stay as they are written: no conversion, no rounding."""
+    return rule.unit == rule.limits.unece_unit and rule.factor == 1 and rule.decimals is None
 
 
 def _round(value: Fraction, rule: ValueRule) -> Exact | RejectReason:

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 from connectors.records import RejectReason
 
 MAX_ROW_BYTES = 64 * 1024
+_SPECIAL = (b'"', b"\0", b"\r")
 
 
 class RawRow(NamedTuple):
@@ -36,6 +37,20 @@ def raw_rows(file: BinaryIO, offset: int, line: int, *, final: bool) -> Iterator
         offset, line = row.next_offset, row.next_line
         if row.problem is not None:  # else the file stands there already
             file.seek(offset)
+
+
+def plain_lines(file: BinaryIO, offset: int, most: int) -> tuple[bytes, int]:
+    """Return up to ``most`` whole lines from ``offset`` on, their ends made plain, and their bytes in the file.
+
+    No lines where one of them has to be read as a row: it holds quotes, NUL, or carriage returns elsewhere than in its
+    end. Lines that come are never longer than a row may be.
+    """
+    file.seek(offset)
+    data = file.read(MAX_ROW_BYTES)
+    whole = data[: data.rfind(b"\n") + 1]
+    size = len(whole) - len(whole.split(b"\n", most)[-1])
+    plain = data[:size].replace(b"\r\n", b"\n")
+    return (b"" if any(special in plain for special in _SPECIAL) else plain), size
 
 
 def _row(file: BinaryIO, offset: int, line: int, *, final: bool) -> RawRow | None:

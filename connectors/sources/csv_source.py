@@ -15,9 +15,10 @@ from typing import BinaryIO
 
 from connectors.mapping import SiteMapping
 from connectors.normalise import Normaliser, Outcome
-from connectors.records import Batch, NormalisedRecord, Rejected, RejectReason
+from connectors.plain_rows import Gathered, PlainRows
+from connectors.records import Batch, Rejected, RejectReason
 from connectors.sources.base import START
-from connectors.sources.csv_rows import RawRow, raw_rows
+from connectors.sources.csv_rows import RawRow, plain_lines, raw_rows
 from pipeline.core.errors import ConfigError, TransientError
 
 GUARD_BYTES = 4096
@@ -68,6 +69,7 @@ class CsvSource:
         self._path = path
         self._mapping = mapping
         self._normaliser = Normaliser(mapping)
+        self._plain: tuple[list[str], PlainRows] | None = None
 
     def check(self) -> None:
         """See that the file is there and its header has the mapped columns.
@@ -101,9 +103,7 @@ class CsvSource:
                 return Batch((), (), position, at_end=True, rows=0, skipped=0)
             columns, first = header
             offset, line = (start.offset, start.line) if position else (first.next_offset, first.next_line)
-            return self._batch(
-                file, columns, raw_rows(file, offset, line, final=final), (offset, line), limit
-            )
+            return self._batch(file, columns, (offset, line), limit, final=final)
 
     @contextmanager
     def _open(self) -> Iterator[BinaryIO]:
@@ -116,35 +116,56 @@ class CsvSource:
             ) from None
 
     def _batch(
-        self, file: BinaryIO, columns: list[str], rows: Iterator[RawRow], reached: tuple[int, int], limit: int
+        self, file: BinaryIO, columns: list[str], reached: tuple[int, int], limit: int, *, final: bool
     ) -> Batch:
-        records: list[NormalisedRecord] = []
-        rejected: list[Rejected] = []
-        count = skipped = 0
-        at_end = False
-        while count < limit:
-            raw = next(rows, None)
-            if raw is None:
-                at_end = True
-                break
-            reached = (raw.next_offset, raw.next_line)
-            if raw.problem is None and not raw.data.strip():
+        found, at_end = Gathered(), False
+        while found.count < limit and not at_end:
+            lines, size = plain_lines(file, reached[0], limit - found.count)
+            text = self._decoded(lines)
+            if text:
+                self._plain_rows(columns).read(text, reached[1], found)
+                reached = (reached[0] + size, reached[1] + lines.count(b"\n"))
                 continue
-            count += 1
-            outcome = self._outcome(raw, columns)
-            skipped += outcome.skipped
-            rejected.extend(outcome.rejected)
-            if outcome.record is not None:
-                records.append(outcome.record)
+            at_end = True
+            end = reached[0] + size
+            for raw in raw_rows(file, *reached, final=final):
+                reached = (raw.next_offset, raw.next_line)
+                if raw.problem is not None or raw.data.strip():
+                    found.add(self._outcome(raw, columns))
+                if found.count >= limit or reached[0] >= end:
+                    at_end = False
+                    break
         after = CsvPosition(*reached, _guard(file, reached[0])).text()
-        return Batch(tuple(records), tuple(rejected), after, at_end=at_end, rows=count, skipped=skipped)
+        records, rejected = tuple(found.records), tuple(found.rejected)
+        return Batch(records, rejected, after, at_end=at_end, rows=found.count, skipped=found.skipped)
+
+    def _decoded(self, lines: bytes) -> str:
+        """Return lines as text; none where any of them has to be read as a row to say what is wrong with it."""
+        try:
+            return lines.decode(self._mapping.encoding)
+        except UnicodeDecodeError:
+            return ""
+
+    def _plain_rows(self, columns: list[str]) -> PlainRows:
+        """Return the short way under this header, made once."""
+        if self._plain is None or self._plain[0] != columns:
+
+            def general(line: int, text: str) -> Outcome:
+                return self._normalised(line, text.split(self._mapping.delimiter), columns)
+
+            self._plain = (columns, PlainRows(self._mapping, columns, general))
+        return self._plain[1]
 
     def _outcome(self, raw: RawRow, columns: list[str]) -> Outcome:
         fields = fields_of(raw, self._mapping)
-        if isinstance(fields, list) and len(fields) == len(columns):
-            return self._normaliser.normalise(raw.line, dict(zip(columns, fields, strict=True)))
-        reason = RejectReason.FIELD_COUNT if isinstance(fields, list) else fields
-        return Outcome(rejected=(Rejected(raw.line, "", reason),))
+        if isinstance(fields, list):
+            return self._normalised(raw.line, fields, columns)
+        return Outcome(rejected=(Rejected(raw.line, "", fields),))
+
+    def _normalised(self, line: int, fields: list[str], columns: list[str]) -> Outcome:
+        if len(fields) != len(columns):
+            return Outcome(rejected=(Rejected(line, "", RejectReason.FIELD_COUNT),))
+        return self._normaliser.normalise(line, dict(zip(columns, fields, strict=True)))
 
     def _header(self, file: BinaryIO, *, final: bool) -> tuple[list[str], RawRow] | None:
         """Column names and the header row, or None while it is not written yet."""

@@ -21,6 +21,7 @@ _MAGIC = 0
 _LONG_BITS = 63
 _LONG_END = 1 << _LONG_BITS
 _ONE_BYTE_END = 128
+_TWO_BYTES_END, _THREE_BYTES_END, _FIVE_BYTES_END, _SIX_BYTES_END = 1 << 14, 1 << 21, 1 << 35, 1 << 42
 
 
 def require_compiled_reader() -> None:
@@ -89,6 +90,23 @@ def long_bytes(number: int) -> bytes:
     rest = (number << 1) ^ (number >> _LONG_BITS)
     if rest < _ONE_BYTE_END:
         return bytes((rest,))
+    # The lengths that numbers of values, and times of our day, have; written out, since every value has both.
+    if rest < _TWO_BYTES_END:
+        return bytes((rest & 127 | 128, rest >> 7))
+    if rest < _THREE_BYTES_END:
+        return bytes((rest & 127 | 128, rest >> 7 & 127 | 128, rest >> 14))
+    if _FIVE_BYTES_END <= rest < _SIX_BYTES_END:
+        low, high = rest & 0x1FFFFF, rest >> 21
+        return bytes(
+            (
+                low & 127 | 128,
+                low >> 7 & 127 | 128,
+                low >> 14 | 128,
+                high & 127 | 128,
+                high >> 7 & 127 | 128,
+                high >> 14,
+            )
+        )
     out = bytearray()
     while rest >= _ONE_BYTE_END:
         out.append(rest & 127 | 128)

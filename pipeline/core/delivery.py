@@ -6,28 +6,35 @@ Storing, sending and asking are the agent's; how full a packet gets is ``batchin
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pipeline.core.packet import FIRST_PREVIOUS
 
 _MAX_DOUBLINGS = 16
 
 
-@dataclass(frozen=True, slots=True)
-class NewRecord:
+class NewRecord(NamedTuple):
     """A record to be spooled: its collecting time (GMT ms) and its encoded unified KPI record."""
 
     time_ms: int
-    data: bytes = field(repr=False)
+    data: bytes
+
+    def __repr__(self) -> str:
+        """Show no plain value."""
+        return f"NewRecord(time_ms={self.time_ms})"
 
 
-@dataclass(frozen=True, slots=True)
-class SpooledRecord:
+class SpooledRecord(NamedTuple):
     """A record from the spool; ``record_id`` rises by one from record to record, from 1."""
 
     record_id: int
     time_ms: int
     spooled_ms: int
-    data: bytes = field(repr=False)
+    data: bytes
+
+    def __repr__(self) -> str:
+        """Show no plain value."""
+        return f"SpooledRecord(record_id={self.record_id}, time_ms={self.time_ms})"
 
 
 @dataclass(frozen=True, slots=True)
