@@ -59,8 +59,9 @@ MUTANTS: Final = (
         "pipeline/services/site_agent/send.py",
         "        again = sum(packet.made",
         '        done = (packets[-1].made.last_record,)\n        self._spool._database.execute("DELETE FROM records '
-        'WHERE record_id <= ?", done)\n        again = sum(packet.made',
-        ("tests/property/test_site_delivery.py",),
+        'WHERE record_id <= ?", done)\n        self._spool._database.execute("UPDATE packets SET live = 0")\n'
+        "        again = sum(packet.made",
+        ("tests/unit/test_site_agent.py", "tests/property/test_site_delivery.py"),
     ),
     Mutant(
         "no-link-check",
@@ -110,7 +111,7 @@ MUTANTS: Final = (
         '        """Store blocks with everything that follows from them, and the position, all or nothing."""\n'
         "        with transaction(self._engine) as connection:\n"
         '            connection.execute(platform_position.update(), {"next_offset": next_offset})\n',
-        ("tests/property/test_consumer_faults.py",),
+        ("tests/unit/test_platform.py", "-k", "crash_before_any_write"),
     ),
     Mutant(
         "oracle-counts-nothing-missing",
