@@ -45,6 +45,7 @@ PACKET_SCHEMA = schema("Packet")
 CONTROL_SCHEMA = schema("Control")
 TICK_SCHEMA = schema("Tick")
 TICK_VALUE = avro.frame(TICK_SCHEMA, b"")
+_PACKET_FRAME = avro.frame(PACKET_SCHEMA, b"")
 _MAX_VALUE_BYTES = max(MAX_PACKET_BYTES, MAX_CONTROL_BYTES) + avro.FRAME_BYTES
 
 Parsed = Packet | Control | Outcome
@@ -62,9 +63,9 @@ def parse_value(value: bytes | None) -> Parsed:
         return Outcome.EMPTY
     if len(value) > _MAX_VALUE_BYTES:
         return Outcome.OVERSIZED
+    if value.startswith(_PACKET_FRAME):
+        return parse_packet(value[avro.FRAME_BYTES :])
     match avro.frame_id(value):
-        case PACKET_SCHEMA.id:
-            return parse_packet(value[avro.FRAME_BYTES :])
         case CONTROL_SCHEMA.id:
             return parse_control(value[avro.FRAME_BYTES :])
         case TICK_SCHEMA.id:

@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import sha256
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import fastavro
 from pipeline.core import avro
 from pipeline.core.keys import PublicKey
 from pipeline.core.merkle import root_of
-from pipeline.core.names import MAX_LONG, SiteName, is_site_name, is_text, is_time
+from pipeline.core.names import MAX_LONG, MAX_TIME_MS, SiteName, is_site_name, is_text
 from pipeline.core.outcome import Outcome
 from pipeline.core.sealing import (
     CONTENT_KEY_BYTES,
@@ -29,7 +30,7 @@ from pipeline.core.sealing import (
     unseal_key,
 )
 from pipeline.core.signing import PACKET_PREFIX, SIGNATURE_BYTES, Signer
-from pipeline.core.strict_reader import read_packet
+from pipeline.core.strict_reader import PacketHead, PacketParts, read_packet
 from schemas import schema
 
 MAX_PACKET_BYTES = 60 * 1024
@@ -39,6 +40,7 @@ SEED_BYTES = 32
 FIRST_PREVIOUS = bytes(32)
 _VERSION = 1
 _PADDING_BYTES = 256
+_CACHED_SITES = 4096
 _PACKET = schema("Packet")
 _RECORDS = fastavro.parse_schema({"type": "array", "items": "bytes"})
 _SUITES = {int(suite): suite for suite in Suite}
@@ -178,48 +180,60 @@ def parse_packet(data: bytes) -> Packet | Outcome:
     """Return the packet that ``data`` canonically encodes within all bounds, else the refusal. Total."""
     if len(data) > MAX_PACKET_BYTES:
         return Outcome.OVERSIZED
-    raw = read_packet(data) or avro.decode(_PACKET, data)
-    if raw is None:
+    parts = read_packet(data) or _decoded(data)
+    if parts is None:
         return Outcome.MALFORMED
-    site = SiteName(raw["country"], raw["city"], raw["site_id"])
-    if not is_site_name(site) or not _in_range(raw):
+    site = _site(parts.head)
+    if site is None or not _in_range(parts):
         return Outcome.OUT_OF_RANGE
     return Packet(
-        chain=raw["chain"],
-        site=site,
-        site_key=raw["site_key"],
-        module_id=raw["module_id"],
-        sequence=raw["sequence"],
-        previous=raw["previous_packet"],
-        collected_from=raw["collected_from"],
-        collected_to=raw["collected_to"],
-        record_count=raw["record_count"],
-        suite=_SUITES[raw["suite"]],
-        digest=raw["digest"],
-        recipients=tuple([Recipient(r["key"], r["sealed_key"]) for r in raw["recipients"]]),
-        encrypted=raw["encrypted_kpi_data"],
-        raw=data,
-        packet_id=packet_id(data),
+        parts.head.chain,
+        site,
+        parts.head.site_key,
+        parts.head.module_id,
+        parts.sequence,
+        parts.previous_packet,
+        parts.collected_from,
+        parts.collected_to,
+        parts.record_count,
+        _SUITES[parts.suite],
+        parts.digest,
+        tuple(map(Recipient._make, parts.recipients)),
+        parts.encrypted_kpi_data,
+        data,
+        packet_id(data),
     )
 
 
-def _in_range(raw: dict[str, Any]) -> bool:
+def _decoded(data: bytes) -> PacketParts | None:
+    """Return what the general decoder finds where the strict reader leaves the decision to it."""
+    raw = avro.decode(_PACKET, data)
+    if raw is None:
+        return None
+    head = PacketHead(**{name: raw[name] for name in PacketHead._fields[:-1]}, size=0)
+    recipients = tuple((recipient["key"], recipient["sealed_key"]) for recipient in raw["recipients"])
+    return PacketParts(
+        head, **{name: raw[name] for name in PacketParts._fields[1:]} | {"recipients": recipients}
+    )
+
+
+@lru_cache(maxsize=_CACHED_SITES)
+def _site(head: PacketHead) -> SiteName | None:
+    """Return the site that a packet's first fields name, or None where one of them is out of range."""
+    site = SiteName(head.country, head.city, head.site_id)
+    return site if head.version == _VERSION and is_site_name(site) and is_text(head.module_id) else None
+
+
+def _in_range(parts: PacketParts) -> bool:
+    recipients = parts.recipients
     return (
-        raw["version"] == _VERSION
-        and is_text(raw["module_id"])
-        and 1 <= raw["sequence"] <= MAX_LONG
-        and is_time(raw["collected_from"])
-        and is_time(raw["collected_to"])
-        and raw["collected_from"] <= raw["collected_to"]
-        and 1 <= raw["record_count"] <= MAX_RECORDS
-        and raw["suite"] in _SUITES
-        and 1 <= len(raw["recipients"]) <= MAX_RECIPIENTS
-        and _are_distinct(raw["recipients"])
+        1 <= parts.sequence <= MAX_LONG
+        and 0 <= parts.collected_from <= parts.collected_to <= MAX_TIME_MS
+        and 1 <= parts.record_count <= MAX_RECORDS
+        and parts.suite in _SUITES
+        and 1 <= len(recipients) <= MAX_RECIPIENTS
+        and (len(recipients) == 1 or len({key for key, _ in recipients}) == len(recipients))
     )
-
-
-def _are_distinct(recipients: list[dict[str, bytes]]) -> bool:
-    return len(recipients) == 1 or len({recipient["key"] for recipient in recipients}) == len(recipients)
 
 
 def seal_packet(

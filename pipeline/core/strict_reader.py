@@ -5,11 +5,43 @@ numbers, one block of items, nothing after the end. Anything else is left to the
 this reader can be too strict, never too lax.
 """
 
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 _LAST_SHIFT: Final = 56
 """Numbers of ten bytes, which can overflow, are left to the general decoder."""
 _SIGNATURE_BYTES: Final = 64
+_CHAIN_END: Final = 33
+_KEYS_BYTES: Final = 48
+_CACHED_HEADS: Final = 4096
+
+
+class PacketHead(NamedTuple):
+    """The first fields of a packet, by the names of the schema, and how many bytes they take."""
+
+    version: int
+    chain: bytes
+    country: str
+    city: str
+    site_id: bytes
+    site_key: bytes
+    module_id: str
+    size: int
+
+
+class PacketParts(NamedTuple):
+    """The fields of a packet but its signature, by the names of the schema; ``recipients`` are pairs."""
+
+    head: PacketHead
+    sequence: int
+    previous_packet: bytes
+    collected_from: int
+    collected_to: int
+    record_count: int
+    suite: int
+    digest: bytes
+    recipients: tuple[tuple[bytes, bytes], ...]
+    encrypted_kpi_data: bytes
 
 
 class CertifiedParts(NamedTuple):
@@ -29,8 +61,8 @@ class UnusualError(Exception):
     """Not a form that this reader takes."""
 
 
-def read_packet(data: bytes) -> dict[str, Any] | None:
-    """Return the fields of an encoded packet, by the schema's names; None leaves the decision to the caller. Total."""
+def read_packet(data: bytes) -> PacketParts | None:
+    """Return the fields of an encoded packet; None leaves the decision to the caller. Total."""
     try:
         return _packet(data)
     except (UnusualError, IndexError, UnicodeDecodeError):
@@ -45,13 +77,9 @@ def read_certified(data: bytes) -> CertifiedParts | None:
         return None
 
 
-def _packet(data: bytes) -> dict[str, Any]:
-    version, at = read_long(data, 0)
-    chain, at = data[at : at + 32], at + 32
-    country, at = _text(data, at)
-    city, at = _text(data, at)
-    site_id, site_key, at = data[at : at + 16], data[at + 16 : at + 48], at + 48
-    module_id, at = _text(data, at)
+def _packet(data: bytes) -> PacketParts:
+    head = _head(data[: _head_end(data)])
+    at = head.size
     sequence, at = read_long(data, at)
     previous, at = data[at : at + 32], at + 32
     collected_from, at = read_long(data, at)
@@ -64,37 +92,52 @@ def _packet(data: bytes) -> dict[str, Any]:
     # Slices past the end would have come out short: the one length that fits shows that none did.
     if at + _SIGNATURE_BYTES != len(data):
         raise UnusualError
-    return {
-        "version": version,
-        "chain": chain,
-        "country": country,
-        "city": city,
-        "site_id": site_id,
-        "site_key": site_key,
-        "module_id": module_id,
-        "sequence": sequence,
-        "previous_packet": previous,
-        "collected_from": collected_from,
-        "collected_to": collected_to,
-        "record_count": record_count,
-        "suite": suite,
-        "digest": digest,
-        "recipients": recipients,
-        "encrypted_kpi_data": encrypted,
-        "signature": data[at:],
-    }
+    return PacketParts(
+        head,
+        sequence,
+        previous,
+        collected_from,
+        collected_to,
+        record_count,
+        suite,
+        digest,
+        recipients,
+        encrypted,
+    )
 
 
-def _recipients(data: bytes, at: int) -> tuple[list[dict[str, bytes]], int]:
+def _head_end(data: bytes) -> int:
+    """Return where the fields end that a site writes in the same way every time, by the lengths of its three texts."""
+    at = _CHAIN_END
+    at += 1 + (data[at] >> 1)
+    at += 1 + (data[at] >> 1) + _KEYS_BYTES
+    return at + 1 + (data[at] >> 1)
+
+
+@lru_cache(maxsize=_CACHED_HEADS)
+def _head(data: bytes) -> PacketHead:
+    """Return the first fields of a packet, which all packets of a site's module have in common."""
+    version, at = read_long(data, 0)
+    chain, at = data[at : at + 32], at + 32
+    country, at = _text(data, at)
+    city, at = _text(data, at)
+    site_id, site_key, at = data[at : at + 16], data[at + 16 : at + 48], at + 48
+    module_id, at = _text(data, at)
+    if at != len(data):
+        raise UnusualError
+    return PacketHead(version, chain, country, city, site_id, site_key, module_id, at)
+
+
+def _recipients(data: bytes, at: int) -> tuple[tuple[tuple[bytes, bytes], ...], int]:
     count, at = read_long(data, at)
     if count < 1:
         raise UnusualError
-    found: list[dict[str, bytes]] = []
+    found: list[tuple[bytes, bytes]] = []
     for _ in range(count):
         key, at = data[at : at + 32], at + 32
         sealed, at = _bytes(data, at)
-        found.append({"key": key, "sealed_key": sealed})
-    return found, _end(data, at)
+        found.append((key, sealed))
+    return tuple(found), _end(data, at)
 
 
 def _certified(data: bytes) -> CertifiedParts:

@@ -25,6 +25,17 @@ def build() -> tuple[list[bytes], list[bytes]]:
 PACKETS, BLOCKS = build()
 
 
+def packet_value(data: bytes) -> object:
+    """Return the value that the strict reader sees in a packet, in the form of the general decoder's."""
+    parts = read_packet(data)
+    if parts is None:
+        return None
+    recipients = [{"key": key, "sealed_key": sealed} for key, sealed in parts.recipients]
+    value = parts.head._asdict() | parts._asdict() | {"recipients": recipients, "signature": data[-64:]}
+    del value["head"], value["size"]
+    return value
+
+
 def certified_value(data: bytes) -> object:
     """Return the value that the strict reader sees in a certified block, in the form of the general decoder's."""
     parts = read_certified(data)
@@ -54,7 +65,7 @@ def changed(good: bytes) -> st.SearchStrategy[bytes]:
 
 @pytest.mark.parametrize("data", PACKETS)
 def test_our_packets_are_read(data: bytes) -> None:
-    assert read_packet(data) == avro.decode(PACKET, data)
+    assert packet_value(data) == avro.decode(PACKET, data)
 
 
 @pytest.mark.parametrize("data", BLOCKS)
@@ -64,7 +75,7 @@ def test_our_blocks_are_read(data: bytes) -> None:
 
 @given(data=st.sampled_from(PACKETS).flatmap(changed))
 def test_a_changed_packet_is_read_as_the_general_decoder_does_or_not_at_all(data: bytes) -> None:
-    found = read_packet(data)
+    found = packet_value(data)
     assert found is None or found == avro.decode(PACKET, data)
 
 
@@ -87,7 +98,7 @@ def longer_number(data: bytes, at: int) -> bytes:
 
 def test_numbers_that_are_longer_than_needed_are_not_read() -> None:
     good = PACKETS[0]
-    for place in (0, 33):
+    for place in (0, 33, 36):
         assert good[place] < 128
         assert read_packet(longer_number(good, place)) is None
 
