@@ -108,6 +108,7 @@ class Committing:
         memory.forks.grown(derived.changes.head.frontier)
         previous = memory.committed.changes if memory.committed else None
         memory.links.store.add_block(previous, committed)
+        memory.keep_recent(committed)
         memory.committed = Committed(committed, before, derived.changes)
         memory.ballot.commit(block.height)
         if derived.changes.tables.terms:

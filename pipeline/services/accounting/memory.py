@@ -22,6 +22,7 @@ from pipeline.services.signatures import SignaturePool
 from pipeline.telemetry import node_metrics as metrics
 
 _T = TypeVar("_T")
+_RECENT_BLOCKS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,7 @@ class NodeMemory:
     forks: ForkWatch
     log_next: int
     unpublished: dict[int, Derived] = field(default_factory=dict)
+    recent: dict[int, LedgerBlock] = field(default_factory=dict)
     bell: Bell = field(default_factory=Bell)
 
     @property
@@ -137,6 +139,15 @@ class NodeMemory:
     def tree_size(self) -> int:
         """Leaves in the tree after the last committed block."""
         return self.committed.changes.head.frontier.size if self.committed else 0
+
+    def keep_recent(self, block: LedgerBlock) -> None:
+        """Keep a block that was just stored at hand until it is published, where there is room; the store has all."""
+        if len(self.recent) < _RECENT_BLOCKS:
+            self.recent[block.height] = block
+
+    def held_block(self, height: int) -> LedgerBlock | None:
+        """Return the committed block at a height, as this node stored it, or None."""
+        return self.recent.get(height) or self.links.store.held_block(height)
 
     async def retried(self, doing: str, step: Callable[[], Awaitable[_T]]) -> _T:
         """Repeat a step until it does not fail for now, and count the failures."""

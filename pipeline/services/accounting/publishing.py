@@ -74,16 +74,15 @@ class Publishing:
     def _is_next(self, body: bytes) -> bool:
         """Tell whether a block is, byte for byte, the next to be read back, as this node committed and verified it."""
         memory = self._memory
-        height, last = memory.published + 1, memory.committed
-        if last is None or height > last.block.height:
-            return False
-        held = last.block if height == last.block.height else memory.links.store.held_block(height)
+        height = memory.published + 1
+        held = memory.held_block(height) if height <= memory.height else None
         return held is not None and held.certified == body
 
     def _published(self, height: int) -> None:
         memory = self._memory
         memory.published = height
         memory.unpublished.pop(height, None)
+        memory.recent.pop(height, None)
         memory.links.store.mark_published(height, memory.blocks_next, height - KEPT_BLOCKS)
         metrics.count_stage("published", height)
         memory.bell.ring()
@@ -115,15 +114,14 @@ class Publishing:
 
     async def _publish_next(self) -> None:
         memory = self._memory
-        waiting = memory.links.store.held_blocks(memory.published)[:_FETCH_BLOCKS]
-        if not waiting or waiting[0].height != memory.published + 1:
+        height = memory.published + 1
+        block = memory.held_block(height)
+        if block is None:
             raise IntegrityError(
-                f"block {memory.published + 1} is committed but this node does not hold it; "
-                "run 'bkdms ledger rebuild node'",
+                f"block {height} is committed but this node does not hold it; run 'bkdms ledger rebuild node'",
                 code="node_folder",
             )
-        for block in waiting:
-            await self._publish(block)
+        await self._publish(block)
 
     async def _publish(self, block: LedgerBlock) -> None:
         memory = self._memory
