@@ -8,6 +8,7 @@ from ops import ports
 from ops.access_table import Quota
 from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN, BrokerPlace
+from ops.kafka.parts import bootstrap_of, broker_places, port_names
 from ops.kafka.quotas import NONE_GIVEN
 from ops.postgres import server as postgres
 from ops.postgres.program import find_programs
@@ -17,7 +18,6 @@ from ops.tls.holders import certificate_folder
 from ops.tls.principal import Role
 
 KAFKA = "kafka"
-CONTROLLER = "kafka_controller"
 REDIS = "redis"
 POSTGRES = "postgres"
 PORTS_FILE = "ports.json"
@@ -27,7 +27,7 @@ PORTS_FILE = "ports.json"
 class LocalServers:
     """Where the servers are; ``asking`` is the administrator's certificate."""
 
-    kafka: BrokerPlace
+    brokers: tuple[BrokerPlace, ...]
     redis: RedisPlace
     postgres: postgres.PostgresPlace | None
     asking: CertificateFiles
@@ -39,21 +39,26 @@ class LocalServers:
         Raises:
             ConfigError: the file of ports is damaged, or a program is not installed any more.
         """
-        chosen = ports.reserve(data_dir / PORTS_FILE, (KAFKA, CONTROLLER, REDIS))
+        chosen = ports.reserve(data_dir / PORTS_FILE, (*port_names(1), REDIS))
         logs = data_dir / "logs"
         database = None
         if POSTGRES in chosen and ports.is_open(chosen[POSTGRES]):
             database = postgres.place(find_programs(), data_dir / POSTGRES, chosen[POSTGRES])
         return cls(
-            BrokerPlace(data_dir / KAFKA, logs, chosen[KAFKA], chosen[CONTROLLER]),
+            broker_places(data_dir, chosen),
             place(data_dir / REDIS, logs, chosen[REDIS]),
             database,
             CertificateFiles.of(certificate_folder(data_dir, ADMIN)),
         )
 
+    @property
+    def kafka_bootstrap(self) -> str:
+        """What clients of Kafka call ``bootstrap.servers``."""
+        return bootstrap_of(self.brokers)
+
     def kafka_admin(self, quotas: Mapping[Role, Quota] = NONE_GIVEN) -> KafkaAdmin:
         """A client that may do everything in Kafka; ``quotas`` go before the table of access."""
-        return KafkaAdmin(self.kafka.bootstrap, self.asking, quotas)
+        return KafkaAdmin(self.kafka_bootstrap, self.asking, quotas)
 
     def redis_admin(self) -> RedisAddress:
         """Where Redis is for its administrator."""

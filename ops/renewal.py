@@ -4,11 +4,12 @@ import threading
 from collections.abc import Callable, Collection
 
 from ops.kafka import live as kafka
+from ops.kafka.cluster import broker_principal
 from ops.local_servers import LocalServers
 from ops.postgres import live as postgres
 from ops.redis import live as redis
 from ops.tls.authority import CertificateFiles
-from ops.tls.principal import Role
+from ops.tls.principal import Principal, Role
 from pipeline.core.errors import BkdmsError
 
 HOUR_S = 3600.0
@@ -16,17 +17,19 @@ SHOWING = frozenset({Role.BROKER, Role.REDIS, Role.POSTGRES})
 """Servers that have to be told; programs look at their files themselves."""
 
 
-def show_renewed(servers: LocalServers, role: Role, own: CertificateFiles) -> None:
-    """Have the server of a role show the certificate in ``own`` to new connections.
+def show_renewed(servers: LocalServers, server: Principal, own: CertificateFiles) -> None:
+    """Have a server show the certificate in ``own`` to new connections.
 
     Raises:
         TransientError: it did not take it over.
     """
-    if role is Role.BROKER:
-        kafka.reload_certificate(servers.kafka, servers.kafka_admin(), own, servers.asking)
-    elif role is Role.REDIS:
+    if server.role is Role.BROKER:
+        for place in servers.brokers:
+            if broker_principal(place.node) == server:
+                kafka.reload_certificate(place, servers.kafka_admin(), own, servers.asking)
+    elif server.role is Role.REDIS:
         redis.reload_certificate(servers.redis_admin(), own)
-    elif role is Role.POSTGRES and servers.postgres is not None:
+    elif server.role is Role.POSTGRES and servers.postgres is not None:
         postgres.reload_certificate(servers.postgres, servers.asking, own)
 
 

@@ -27,7 +27,7 @@ def spread(data_dir: Path, holders: Holders, *, everything: bool = False) -> lis
         # All of them, since an interrupted run may have told some.
         for principal in holders.all():
             if principal.role in SHOWING:
-                show_renewed(servers, principal.role, holders.files(principal))
+                show_renewed(servers, principal, holders.files(principal))
 
     return holders.renew(everything=everything, tell=tell)
 

@@ -16,11 +16,13 @@ from ops.child import ChildSpec, ChildStatus
 from ops.files import private_folder
 from ops.kafka import broker, distribution
 from ops.kafka.admin import KafkaAdmin
+from ops.kafka.cluster import broker_principal, chosen_size
 from ops.kafka.live import deny
+from ops.kafka.parts import Brokers, bootstrap_of, broker_places, port_names
 from ops.kafka.quotas import NONE_GIVEN
 from ops.kafka.rights_file import give_rights_back, keep_rights
 from ops.kafka.topic_table import topic_table
-from ops.local_servers import CONTROLLER, KAFKA, PORTS_FILE, POSTGRES, REDIS, LocalServers
+from ops.local_servers import PORTS_FILE, POSTGRES, REDIS, LocalServers
 from ops.lock import FolderLock
 from ops.postgres import roles
 from ops.postgres import server as postgres
@@ -38,8 +40,6 @@ from ops.tls.principal import Principal, Role
 from pipeline.core.errors import ConfigError
 from pipeline.core.topics import Topics
 
-PROBE_TIMEOUT_S = 2.0
-KAFKA_READY_TIMEOUT_S = 90.0
 INFRASTRUCTURE_STAGE = 0
 WORKER_STAGE = 1
 REDIS_SERVER = Principal(Role.REDIS, "1")
@@ -56,6 +56,7 @@ def utc_now() -> datetime:
 class EmbeddedStack:
     """Kafka, Redis and the programs that run beside them, on this machine, from one data folder.
 
+    ``brokers`` of Kafka, each with a copy of everything; None: as many as the folder has, one in a new folder.
     ``has_postgres`` runs PostgreSQL, too. ``is_short_lived`` starts Kafka faster and makes it slower afterwards:
     for demonstrations and tests. ``ca_keys`` returns where the authorities' keys are kept.
 
@@ -69,7 +70,8 @@ class EmbeddedStack:
         *,
         topics: Topics | None = None,
         chains: int = 1,
-        kafka_heap_mb: int = broker.HEAP_MB,
+        brokers: int | None = None,
+        kafka_heap_mb: int | None = None,
         has_postgres: bool = False,
         is_short_lived: bool = False,
         lifetimes: Lifetimes = USUAL_LIFETIMES,
@@ -81,6 +83,7 @@ class EmbeddedStack:
         self.data_dir = _nameable(data_dir.resolve())
         self.topics = topics or Topics()
         self._deployments = {self.topics: chains}
+        self._wanted_brokers = brokers
         self._heap_mb = kafka_heap_mb
         self._has_postgres = has_postgres
         self._is_short_lived = is_short_lived
@@ -93,7 +96,7 @@ class EmbeddedStack:
         self._supervisor: Supervisor | None = None
         self._holders: Holders | None = None
         self._admin: KafkaAdmin | None = None
-        self._broker: broker.BrokerPlace | None = None
+        self._brokers: tuple[broker.BrokerPlace, ...] | None = None
         self._redis: server.RedisPlace | None = None
         self._postgres: postgres.PostgresPlace | None = None
         self._renewal: Renewal | None = None
@@ -148,8 +151,13 @@ class EmbeddedStack:
 
     @property
     def kafka_bootstrap(self) -> str:
-        """``host:port`` of the broker's mutual TLS listener."""
-        return _started(self._broker).bootstrap
+        """``host:port`` of the brokers' mutual TLS listeners, with commas where there are several."""
+        return bootstrap_of(_started(self._brokers))
+
+    @property
+    def brokers(self) -> int:
+        """How many brokers run, and so on how many each record is."""
+        return len(_started(self._brokers))
 
     @property
     def supervisor(self) -> Supervisor:
@@ -218,9 +226,10 @@ class EmbeddedStack:
         return _started(self._holders).renew(tell=self._tell)
 
     def _tell(self, renewed: list[Principal]) -> None:
-        self._behind.update({broker.BROKER, REDIS_SERVER, POSTGRES_SERVER} & set(renewed))
+        own = {broker_principal(place.node) for place in _started(self._brokers)}
+        self._behind.update((own | {REDIS_SERVER, POSTGRES_SERVER}) & set(renewed))
         for principal in tuple(self._behind):
-            show_renewed(LocalServers.of(self.data_dir), principal.role, self._issue(principal))
+            show_renewed(LocalServers.of(self.data_dir), principal, self._issue(principal))
             self._behind.discard(principal)
 
     def enrol(self, principals: Iterable[Principal]) -> None:
@@ -231,11 +240,15 @@ class EmbeddedStack:
         _started(self._admin).grant(wanted, self._deployments)
 
     def add_topics(self, topics: Topics, *, chains: int = 1) -> None:
-        """Another deployment on the same broker: its topics, and rights for everyone who has a certificate."""
+        """Another deployment on the same Kafka: its topics, and rights for everyone who has a certificate."""
         self._deployments[topics] = chains
         admin = _started(self._admin)
-        admin.apply_topics(topic_table(topics, chains=chains))
+        self._apply_topics(topics, chains)
         admin.grant(_started(self._holders).all(), [topics])
+
+    def _apply_topics(self, topics: Topics, chains: int) -> None:
+        table = topic_table(topics, chains=chains, brokers=self.brokers)
+        _started(self._admin).apply_topics(table, replicas=self.brokers)
 
     def run(
         self,
@@ -277,19 +290,21 @@ class EmbeddedStack:
         private_folder(self.log_dir)
         began = time.monotonic()
         port_file = self.data_dir / PORTS_FILE
-        wanted = [KAFKA, CONTROLLER, REDIS, *[POSTGRES] * self._has_postgres]
+        size = chosen_size(ports.reserve(port_file, ()), self._wanted_brokers)
+        wanted = [*port_names(size), REDIS, *[POSTGRES] * self._has_postgres]
         chosen = ports.reserve(port_file, wanted)
         for name in wanted:
             ports.demand_free(chosen[name], port_file)
         self._start_redis(chosen[REDIS])
-        self._start_kafka(chosen[KAFKA], chosen[CONTROLLER])
+        names = self._start_kafka(chosen)
         if self._has_postgres:
             self._start_postgres(chosen[POSTGRES])
         self.supervisor.await_ready(REDIS)
-        self.supervisor.await_ready(KAFKA)
+        for name in names:
+            self.supervisor.await_ready(name)
         admin = _started(self._admin)
         for topics, chains in self._deployments.items():
-            admin.apply_topics(topic_table(topics, chains=chains))
+            self._apply_topics(topics, chains)
         give_rights_back(admin, self.data_dir)
         # Whatever Kafka remembers or forgot: who is on the list stays out.
         deny(admin, _started(self._holders).revoked())
@@ -300,21 +315,18 @@ class EmbeddedStack:
     def _names(self) -> str:
         return "Kafka, Redis and PostgreSQL" if self._has_postgres else "Kafka and Redis"
 
-    def _start_kafka(self, port: int, controller_port: int) -> None:
-        place = broker.BrokerPlace(self.data_dir / KAFKA, self.log_dir, port, controller_port)
-        jvm = broker.Jvm(distribution.ensure(), self._heap_mb, self._is_short_lived)
-        broker.prepare(place, jvm, self._issue(broker.BROKER))
-        admin = KafkaAdmin(place.bootstrap, self._issue(broker.ADMIN), self._quotas)
-        self._broker, self._admin = place, admin
-        spec = ChildSpec(
-            name=KAFKA,
-            argv=tuple(broker.command(place, jvm)),
-            log_file=self.log_dir / "kafka.log",
-            probe=lambda: ports.is_open(port) and admin.is_ready(PROBE_TIMEOUT_S),
-            ready_timeout_s=KAFKA_READY_TIMEOUT_S,
-            stage=INFRASTRUCTURE_STAGE,
-        )
-        self.supervisor.start(spec, is_awaited=False)
+    def _start_kafka(self, chosen: Mapping[str, int]) -> list[str]:
+        """Start every broker; return their names."""
+        places = broker_places(self.data_dir, chosen)
+        heap_mb = self._heap_mb or (broker.HEAP_MB if len(places) == 1 else broker.CLUSTER_HEAP_MB)
+        jvm = broker.Jvm(distribution.ensure(), heap_mb, self._is_short_lived)
+        parts = Brokers(self.data_dir, places, jvm, self._issue)
+        parts.prepare()
+        admin = KafkaAdmin(bootstrap_of(places), self._issue(broker.ADMIN), self._quotas)
+        self._brokers, self._admin = places, admin
+        for spec in parts.children(admin, INFRASTRUCTURE_STAGE):
+            self.supervisor.start(spec, is_awaited=False)
+        return [place.name for place in places]
 
     def _start_redis(self, port: int) -> None:
         place = server.place(self.data_dir / REDIS, self.log_dir, port)

@@ -63,12 +63,22 @@ class KafkaAdmin:
         # Each question about quotas is a connection.
         self._with_quota: set[Principal] = set()
 
-    def is_ready(self, timeout_s: float) -> bool:
-        """Whether the broker answers within ``timeout_s`` seconds."""
+    def is_ready(self, timeout_s: float, node: int | None = None) -> bool:
+        """Whether a broker answers within ``timeout_s`` seconds, and tells that broker ``node`` is there, if named."""
         try:
-            return bool(self._client.list_topics(timeout=timeout_s).brokers)
+            found = self._client.list_topics(timeout=timeout_s).brokers
         except KafkaException:
             return False
+        return bool(found) if node is None else node in found
+
+    def is_whole(self, timeout_s: float) -> bool:
+        """Whether every partition has a leader and all of its replicas are up to date."""
+        try:
+            topics = self._client.list_topics(timeout=timeout_s).topics.values()
+        except KafkaException:
+            return False
+        partitions = [partition for topic in topics for partition in topic.partitions.values()]
+        return all(found.leader >= 0 and len(found.isrs) == len(found.replicas) for found in partitions)
 
     def apply_topics(self, table: Iterable[TopicSpec], *, replicas: int = 1) -> None:
         """Create what is missing, each partition on ``replicas`` brokers, and set what differs.

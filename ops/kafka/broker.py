@@ -1,29 +1,30 @@
-"""One KRaft broker on this machine: its settings, how its folder is formatted, how it is started.
+"""A KRaft broker on this machine: its settings, how its folder is formatted, how it is started.
 
 Every listener is on the loopback address and asks for a certificate; rights come from ``acl_table``.
 """
 
-import base64
 import subprocess
-import uuid
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ops.files import private_folder, write_private
+from ops.kafka.cluster import Cluster, broker_name, broker_principal, new_id
 from ops.kafka.distribution import Distribution
 from ops.tls.authority import CertificateFiles
 from ops.tls.principal import Principal, Role
 from pipeline.core.errors import ConfigError
 
 HOST = "127.0.0.1"
-BROKER = Principal(Role.BROKER, "1")
+BROKER = broker_principal(1)
 ADMIN = Principal(Role.ADMIN, "local")
 HEAP_MB = 512
+# Of each of several, which share the clients.
+CLUSTER_HEAP_MB = 320
 KEY_STORE = "keystore.pem"
 LOG_SETTINGS = "log4j2.properties"
 # How often the broker looks whether the settings of its log were changed.
 SETTINGS_SECONDS = 5
-FORMAT_TIMEOUT_S = 60
+FORMAT_TIMEOUT_S = 180
 _LOG_PATTERN = "%d{ISO8601} %p %c %m%n"
 # One line of thousands of settings for each client that connects.
 _QUIET_CONFIG_LOG = {
@@ -50,12 +51,18 @@ class Jvm:
 
 @dataclass(frozen=True, slots=True)
 class BrokerPlace:
-    """Folder, log folder and ports of one broker."""
+    """Folder, log folder and ports of one broker; ``node`` is its number in the cluster."""
 
     folder: Path
     log_folder: Path
     client_port: int
     controller_port: int
+    node: int = 1
+
+    @property
+    def name(self) -> str:
+        """How the broker is called among the parts of a stack."""
+        return broker_name(self.node)
 
     @property
     def bootstrap(self) -> str:
@@ -95,8 +102,12 @@ class Trust:
     parts: Path
 
 
-def prepare(place: BrokerPlace, jvm: Jvm, certificate: CertificateFiles) -> None:
+def prepare(
+    place: BrokerPlace, jvm: Jvm, certificate: CertificateFiles, cluster: Cluster | None = None
+) -> None:
     """Write settings and key store; format the data folder when it has never been formatted.
+
+    ``cluster`` is what the broker is one of; without it is alone.
 
     Raises:
         ConfigError: Kafka's own tool refused to format the folder.
@@ -106,11 +117,13 @@ def prepare(place: BrokerPlace, jvm: Jvm, certificate: CertificateFiles) -> None
     write_private(key_store, key_store_of(certificate))
     listening = Listening(place.bootstrap, place.controller_port)
     trust = Trust(clients=certificate.clients, parts=certificate.ca)
-    text = properties(listening, key_store=key_store, trust=trust, data=place.data)
+    text = properties(
+        listening, key_store=key_store, trust=trust, data=place.data, node=place.node, cluster=cluster
+    )
     write_private(place.properties, text.encode())
-    write_private(place.folder / LOG_SETTINGS, _logging(place.log_folder).encode())
+    write_private(place.folder / LOG_SETTINGS, _logging(place).encode())
     if not (place.data / "meta.properties").exists():
-        _format(place, jvm)
+        _format(place, jvm, cluster)
 
 
 def command(place: BrokerPlace, jvm: Jvm) -> list[str]:
@@ -118,13 +131,12 @@ def command(place: BrokerPlace, jvm: Jvm) -> list[str]:
     return [*_java(place, jvm), "kafka.Kafka", str(place.properties)]
 
 
-def _format(place: BrokerPlace, jvm: Jvm) -> None:
-    # A cluster id is 16 random bytes in URL-safe base64, as Kafka's own tool makes them.
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode("ascii").rstrip("=")
+def _format(place: BrokerPlace, jvm: Jvm, cluster: Cluster | None) -> None:
+    kind = cluster.format_arguments if cluster is not None else ["--standalone", f"--cluster-id={new_id()}"]
     tool = [*_java(place, replace(jvm, is_short_lived=True)), "kafka.tools.StorageTool"]
     # Killed before its end it leaves no meta.properties or a whole one: the next start does the rest.
     answer = subprocess.run(  # noqa: S603
-        [*tool, "format", "--standalone", f"--cluster-id={cluster}", "-c", str(place.properties)],
+        [*tool, "format", *kind, "-c", str(place.properties)],
         capture_output=True,
         text=True,
         timeout=FORMAT_TIMEOUT_S,
@@ -156,15 +168,26 @@ def key_store_of(certificate: CertificateFiles) -> bytes:
     return certificate.key.read_bytes() + certificate.certificate.read_bytes()
 
 
-def properties(listening: Listening, *, key_store: Path, trust: Trust, data: Path) -> str:
-    """The settings of a single broker that is its own controller; the paths are those that the broker sees."""
+def properties(
+    listening: Listening,
+    *,
+    key_store: Path,
+    trust: Trust,
+    data: Path,
+    node: int = 1,
+    cluster: Cluster | None = None,
+) -> str:
+    """The settings of a broker that is its own controller; the paths are those that the broker sees.
+
+    ``node`` is its number in a ``cluster``, where it is not alone.
+    """
     told = {"SSL": listening.client, "OUTSIDE": listening.outside}
     clients = {name: address for name, address in told.items() if address is not None}
     controller = f"CONTROLLER://{HOST}:{listening.controller_port}"
     bound = [f"{name}://{listening.bind}:{address.rpartition(':')[2]}" for name, address in clients.items()]
     settings = {
         "process.roles": "broker,controller",
-        "node.id": "1",
+        "node.id": str(node),
         "controller.quorum.bootstrap.servers": f"{HOST}:{listening.controller_port}",
         "listeners": ",".join([*bound, controller]),
         "advertised.listeners": ",".join(
@@ -175,7 +198,8 @@ def properties(listening: Listening, *, key_store: Path, trust: Trust, data: Pat
         "inter.broker.listener.name": "SSL",
         "log.dirs": str(data),
     }
-    settings |= _transport(key_store, trust) | _rights() | _single_node() | _limits()
+    settings |= _transport(key_store, trust) | _rights(cluster) | _single_node() | _limits()
+    settings |= cluster.settings() if cluster is not None else {}
     return "".join(f"{key}={value}\n" for key, value in settings.items())
 
 
@@ -195,11 +219,12 @@ def _transport(key_store: Path, trust: Trust) -> dict[str, str]:
     }
 
 
-def _rights() -> dict[str, str]:
+def _rights(cluster: Cluster | None) -> dict[str, str]:
+    brokers = [broker_principal(node) for node in range(1, (cluster.size if cluster is not None else 1) + 1)]
     return {
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "allow.everyone.if.no.acl.found": "false",
-        "super.users": f"{ADMIN.kafka};{BROKER.kafka}",
+        "super.users": ";".join(principal.kafka for principal in (ADMIN, *brokers)),
         # A subject of another form keeps its full name, to which nothing is granted; so does one whose unit, by which
         # its authority is limited, is not its role. Backslashes are doubled for the settings file.
         "ssl.principal.mapping.rules": r"RULE:^CN=(([a-z]+):[A-Za-z0-9._-]+),OU=\\2$/$1/,DEFAULT",
@@ -256,14 +281,15 @@ def console_logging() -> str:
     return "".join(f"{key}={value}\n" for key, value in (lines | _QUIET_CONFIG_LOG).items())
 
 
-def _logging(log_folder: Path) -> str:
+def _logging(place: BrokerPlace) -> str:
+    log = place.log_folder / f"{place.name}-server"
     lines = {
         "status": "error",
         "monitorInterval": str(SETTINGS_SECONDS),
         "appender.file.type": "RollingFile",
         "appender.file.name": "file",
-        "appender.file.fileName": log_folder / "kafka-server.log",
-        "appender.file.filePattern": log_folder / "kafka-server.%i.log",
+        "appender.file.fileName": f"{log}.log",
+        "appender.file.filePattern": f"{log}.%i.log",
         "appender.file.layout.type": "PatternLayout",
         "appender.file.layout.pattern": _LOG_PATTERN,
         "appender.file.policies.type": "Policies",

@@ -76,7 +76,7 @@ def deny(admin: KafkaAdmin, principals: Iterable[Principal]) -> None:
 def reload_certificate(
     place: BrokerPlace, admin: KafkaAdmin, own: CertificateFiles, asking: CertificateFiles
 ) -> None:
-    """Make both listeners show the certificate in ``own`` to new connections; those that are open go on.
+    """Make both listeners of a broker show the certificate in ``own`` to new connections; those that are open go on.
 
     ``asking`` is a certificate to look with.
 
@@ -86,7 +86,11 @@ def reload_certificate(
     write_private(place.folder / KEY_STORE, key_store_of(own))
     serial = x509.load_pem_x509_certificate(own.certificate.read_bytes()).serial_number
     listening = {"ssl": place.client_port, "controller": place.controller_port}
-    admin.reload_stores(listening, lambda: all(_shown(port, asking) == serial for port in listening.values()))
+    admin.reload_stores(
+        listening,
+        lambda: all(_shown(port, asking) == serial for port in listening.values()),
+        node=place.node,
+    )
 
 
 def _shown(port: int, asking: CertificateFiles) -> int | None:

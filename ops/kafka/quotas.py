@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from types import MappingProxyType
 from typing import Final
@@ -151,9 +152,20 @@ def _text(value: str | None) -> bytes:
 
 
 def _ask(bootstrap: str, files: CertificateFiles, key: int, body: bytes) -> _Answer:
-    """Send one request over a connection of its own and return what follows the answer's number."""
+    """Send one request over a connection of its own and return what follows the answer's number.
+
+    Of several brokers the first that can be reached is asked.
+    """
+    *others, last = bootstrap.split(",")
+    for broker in others:
+        with suppress(TransientError):
+            return _ask_one(broker, files, key, body)
+    return _ask_one(last, files, key, body)
+
+
+def _ask_one(bootstrap: str, files: CertificateFiles, key: int, body: bytes) -> _Answer:
     request = struct.pack(">hhi", key, 0, 1) + _text("bkdms-quotas") + body
-    host, _, port = bootstrap.split(",", maxsplit=1)[0].rpartition(":")
+    host, _, port = bootstrap.strip().rpartition(":")
     try:
         with (
             socket.create_connection((host.strip("[]"), int(port)), TIMEOUT_S) as plain,

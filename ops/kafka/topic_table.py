@@ -3,8 +3,9 @@
 Timestamps are the broker's on all topics (LogAppendTime), so no client's claim can bend retention.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ops.kafka.cluster import in_sync_replicas
 from pipeline.core.topics import Topics
 
 PACKET_MESSAGE_BYTES = 70 * 1024
@@ -35,8 +36,16 @@ class TopicSpec:
     settings: dict[str, str]
 
 
-def topic_table(topics: Topics, *, chains: int = 1) -> tuple[TopicSpec, ...]:
-    """Every topic of one deployment; the chain log has one partition for each of ``chains``."""
+def topic_table(topics: Topics, *, chains: int = 1, brokers: int = 1) -> tuple[TopicSpec, ...]:
+    """Every topic of one deployment; the chain log has one partition for each of ``chains``.
+
+    Where there are several ``brokers``, all but one must hold a record before it is acknowledged.
+    """
+    acknowledged = {"min.insync.replicas": str(in_sync_replicas(brokers))} if brokers > 1 else {}
+    return tuple(replace(spec, settings=spec.settings | acknowledged) for spec in _topics(topics, chains))
+
+
+def _topics(topics: Topics, chains: int) -> tuple[TopicSpec, ...]:
     return (
         # Uncompressed: the broker unpacks what comes compressed and measures what comes out.
         TopicSpec(
@@ -45,7 +54,8 @@ def topic_table(topics: Topics, *, chains: int = 1) -> tuple[TopicSpec, ...]:
             _kept(PACKET_MESSAGE_BYTES, 7 * DAY_MS, PACKETS_RETENTION_BYTES)
             | {"compression.type": "uncompressed"},
         ),
-        # No retention: trimmed by DeleteRecords below what is published; flushed, since there is one replica.
+        # No retention: trimmed by DeleteRecords below what is published. Flushed, since the replicas, if there are
+        # several, are on one machine.
         TopicSpec(topics.chain, chains, _kept(CHAIN_MESSAGE_BYTES, FOREVER) | {"flush.messages": "1"}),
         TopicSpec(topics.blocks, chains, _kept(BLOCK_MESSAGE_BYTES, FOREVER) | {"flush.messages": "1"}),
         TopicSpec(

@@ -1,12 +1,12 @@
-"""Which rights are used: Kafka's own log of decisions, switched on for a while on the broker of this machine.
+"""Which rights are used: Kafka's own log of decisions, switched on for a while on the brokers of this machine.
 
-The broker reads its log settings again every few seconds, so nothing is restarted. Each allowed request is a line
+A broker reads its log settings again every few seconds, so nothing is restarted. Each allowed request is a line
 there, which is why it is not always on.
 """
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +19,9 @@ from confluent_kafka.admin import (
 )
 
 from ops.files import write_private
-from ops.kafka.broker import LOG_SETTINGS, SETTINGS_SECONDS
+from ops.kafka.broker import LOG_SETTINGS, SETTINGS_SECONDS, BrokerPlace
 
-DECISIONS: Final = "kafka-decisions.log"
+DECISIONS: Final = "decisions.log"
 _LINE: Final = re.compile(
     r"Principal = (User:\S+) is Allowed operation = (\w+) from host = \S+ on resource = (\w+):LITERAL:(\S+) for"
 )
@@ -31,24 +31,29 @@ Used = frozenset[tuple[str, str, str, str]]
 """Principal as Kafka writes it, operation, kind of resource, its name."""
 
 
-def watch(
-    folder: Path, log_folder: Path, seconds: float, sleep: Callable[[float], None] = time.sleep
-) -> Used:
-    """Return what was allowed within ``seconds``, by a broker whose settings are in ``folder``.
+def watch(places: Sequence[BrokerPlace], seconds: float, sleep: Callable[[float], None] = time.sleep) -> Used:
+    """Return what was allowed within ``seconds``, by the brokers at ``places``.
 
-    The settings of its log are put back and the decisions deleted, whatever happens.
+    The settings of their logs are put back and the decisions deleted, whatever happens.
     """
-    settings, decisions = folder / LOG_SETTINGS, log_folder / DECISIONS
-    before = settings.read_bytes()
+    before = {place: (place.folder / LOG_SETTINGS).read_bytes() for place in places}
+    told = {place: place.log_folder / f"{place.name}-{DECISIONS}" for place in places}
     try:
-        write_private(settings, before + _more(decisions).encode())
+        for place, settings in before.items():
+            write_private(place.folder / LOG_SETTINGS, settings + _more(told[place]).encode())
         sleep(SETTINGS_SECONDS + seconds)
-        return used_in(decisions.read_text("utf-8", "replace").splitlines() if decisions.exists() else ())
+        return frozenset().union(*(used_in(_lines(decisions)) for decisions in told.values()))
     finally:
-        write_private(settings, before)
-        # It goes on writing until it has read its settings again.
+        for place, settings in before.items():
+            write_private(place.folder / LOG_SETTINGS, settings)
+        # They go on writing until they have read their settings again.
         sleep(SETTINGS_SECONDS)
-        decisions.unlink(missing_ok=True)
+        for decisions in told.values():
+            decisions.unlink(missing_ok=True)
+
+
+def _lines(decisions: Path) -> list[str]:
+    return decisions.read_text("utf-8", "replace").splitlines() if decisions.exists() else []
 
 
 def used_in(lines: Iterable[str]) -> Used:

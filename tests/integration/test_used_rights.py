@@ -7,6 +7,7 @@ import pytest
 from ops.kafka.admin import KafkaAdmin
 from ops.kafka.broker import ADMIN
 from ops.kafka.used_rights import unused, watch
+from ops.local_servers import LocalServers
 from ops.stack import EmbeddedStack
 from ops.tls.principal import Principal, Role
 from pipeline.core.topics import Topics
@@ -20,7 +21,7 @@ async def test_a_right_that_is_used_is_not_among_the_unused(stack: EmbeddedStack
     user = Principal(Role.VALIDATOR, "used")
     admin = KafkaAdmin(stack.kafka_bootstrap, stack.credentials(ADMIN.role, ADMIN.name))
     async with producer(stack, user.role, user.name) as writer:
-        watching = asyncio.create_task(asyncio.to_thread(watch, stack.data_dir / "kafka", stack.log_dir, 2))
+        watching = asyncio.create_task(asyncio.to_thread(watch, LocalServers.of(stack.data_dir).brokers, 2))
         while not watching.done():
             await writer.send_and_wait(topics.rejected, b"x", partition=0)
             await asyncio.sleep(0.2)

@@ -87,6 +87,7 @@ def test_a_campaign_goes_on_after_its_last_round(tmp_path: Path) -> None:
     assert remaining(file, 1, 3) == range(3)
     append(file, GOOD)
     assert (remaining(file, 1, 3), remaining(file, 2, 3)) == (range(1, 3), range(3))
+    assert remaining(file, 1, 3, brokers=3) == range(3), "a campaign on a cluster is one of its own"
     assert list(results(file)) == [GOOD]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from ops.access_table import ACCESS, Operation
 from ops.kafka.admin import bindings_of
-from ops.kafka.broker import LOG_SETTINGS, SETTINGS_SECONDS
+from ops.kafka.broker import LOG_SETTINGS, SETTINGS_SECONDS, BrokerPlace
 from ops.kafka.live import denial
 from ops.kafka.used_rights import DECISIONS, unused, used_in, watch
 from ops.tls.principal import Principal, Role
@@ -52,7 +52,7 @@ def test_a_denial_is_no_unused_right() -> None:
 
 
 def test_the_log_is_switched_on_for_a_while_and_off_again(tmp_path: Path) -> None:
-    settings, decisions = tmp_path / LOG_SETTINGS, tmp_path / DECISIONS
+    settings, decisions = tmp_path / LOG_SETTINGS, tmp_path / f"kafka-{DECISIONS}"
     settings.write_bytes(b"before\n")
     waited: list[float] = []
 
@@ -62,11 +62,26 @@ def test_the_log_is_switched_on_for_a_while_and_off_again(tmp_path: Path) -> Non
             assert "kafka.authorizer.logger" in settings.read_text()
             decisions.write_text("\n".join(LINES))
 
-    used = watch(tmp_path, tmp_path, 30, sleep)
+    used = watch([BrokerPlace(tmp_path, tmp_path, 1, 2)], 30, sleep)
     assert (VALIDATOR.kafka, "READ", "TOPIC", "kpi.packets.v1") in used
     assert waited == [SETTINGS_SECONDS + 30, SETTINGS_SECONDS]
     assert settings.read_bytes() == b"before\n"
     assert not decisions.exists()
+
+
+def test_several_brokers_are_watched_at_once(tmp_path: Path) -> None:
+    """What one of them allowed is used."""
+    places = [BrokerPlace(tmp_path / f"{node}", tmp_path, 1, 2, node) for node in (1, 2, 3)]
+    for place in places:
+        place.folder.mkdir()
+        (place.folder / LOG_SETTINGS).write_bytes(b"before\n")
+
+    def sleep(_seconds: float) -> None:
+        (tmp_path / f"kafka-3-{DECISIONS}").write_text("\n".join(LINES))
+
+    used = watch(places, 30, sleep)
+    assert (VALIDATOR.kafka, "READ", "TOPIC", "kpi.packets.v1") in used
+    assert [(place.folder / LOG_SETTINGS).read_bytes() for place in places] == 3 * [b"before\n"]
 
 
 def test_the_log_is_switched_off_when_watching_is_broken_off(tmp_path: Path) -> None:
@@ -79,7 +94,7 @@ def test_the_log_is_switched_off_when_watching_is_broken_off(tmp_path: Path) -> 
             raise error
 
     with pytest.raises(KeyboardInterrupt):
-        watch(tmp_path, tmp_path, 30, sleep)
+        watch([BrokerPlace(tmp_path, tmp_path, 1, 2)], 30, sleep)
     assert settings.read_bytes() == b"before\n"
 
 

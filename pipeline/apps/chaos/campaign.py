@@ -27,13 +27,13 @@ _RECOVERY_S: Final = 240.0
 
 
 @contextmanager
-def open_stand(folder: Path, say: Say) -> Iterator[Stand]:
-    """Start everything in an empty folder, enrol the sites, and end it all again.
+def open_stand(folder: Path, say: Say, brokers: int = 1) -> Iterator[Stand]:
+    """Start everything in an empty folder, with so many brokers; enrol the sites; and end it all again.
 
     Raises:
         TransientError: at the end something is still running.
     """
-    deployment = ChaosDeployment(folder)
+    deployment = ChaosDeployment(folder, brokers)
     say("starting Kafka, Redis, nodes, validators, platform, API")
     try:
         deployment.start()
@@ -99,6 +99,7 @@ def play(stand: Stand, judge: Judge, played: Round, seed: int, *, is_last: bool)
         altered=verdict.altered,
         restarts=_restarts(stand) - restarts,
         problems=(*problems, *verdict.problems),
+        brokers=stand.deployment.stack.brokers,
     )
 
 
@@ -124,11 +125,11 @@ def _recovered(stand: Stand, since: float) -> float | None:
 
 
 def _is_whole(stand: Stand) -> bool:
-    """Tell whether every part runs, and every node has published what the others have."""
+    """Tell whether every part runs, and every node has published and every broker holds what the others have."""
     parts = {part.name: part for part in read_status(stand.deployment.data_dir).parts}
     heights = {parts[name].heights.get("published", 0) for name in stand.names("node")}
     running = all(part.state == ChildState.RUNNING.value for part in parts.values())
-    return running and len(heights) == 1 and 0 not in heights
+    return running and len(heights) == 1 and 0 not in heights and stand.is_kafka_whole()
 
 
 def _standing(stand: Stand) -> str:

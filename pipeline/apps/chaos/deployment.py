@@ -24,9 +24,9 @@ _PARTS: dict[tuple[str, ...], Part] = {
 class ChaosDeployment(LocalDeployment):
     """Everything of a chain in a fresh data folder: four nodes, two validators, platform, API, Kafka, Redis."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, brokers: int = 1) -> None:
         chain = ChainPlan(DEFAULT_URL, contract=Contract(period_ms=PERIOD_MS))
-        super().__init__(data_dir, LocalPlan(chain), is_short_lived=True)
+        super().__init__(data_dir, LocalPlan(chain, brokers=brokers), is_short_lived=True)
         self.orders = Orders(self.data_dir / "orders")
         private_folder(self.orders.folder)
 

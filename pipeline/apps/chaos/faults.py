@@ -42,6 +42,8 @@ class Fault:
 
 _OURS: Final = (Part.SITE, Part.VALIDATOR, Part.NODE, PLATFORM_NAME, API_NAME)
 _SERVERS: Final = ("kafka", "redis")
+# Who must work for blocks to be made meanwhile.
+_ALL_OF_A_LEDGER: Final = (Part.SITE, Part.VALIDATOR, Part.NODE, *_SERVERS)
 _WITH_FILES: Final = (Part.SITE, Part.NODE, PLATFORM_NAME)
 _STRACE: Final = "strace"
 _CC: Final = "cc"
@@ -88,6 +90,8 @@ def _all() -> list[Fault]:
     add("kafka.restart", "the broker ends and starts in order", server_faults.restart("kafka"), "kafka")
     add("kafka.partitions", "the packets topic gets another partition", server_faults.more_partitions)
     add("log.repeated", "records of the chain log come again, in another order", ledger_faults.repeated)
+    add("log.cut", "the chain log is cut ahead of a node that is behind, which must catch up from the blocks",
+        ledger_faults.log_cut, *_ALL_OF_A_LEDGER, hold_s=(0.0, 1.0))  # fmt: skip
     add("forged.head", "the head in Redis is one that nobody certified", ledger_faults.forged_head, "redis")
     add("forged.block", "false blocks on the blocks topic", ledger_faults.forged_block)
     add("node.lies", "a node signs other roots", ledger_faults.lying_node, "node")

@@ -1,6 +1,7 @@
 """Faults of those who hold a key, a certificate or a server of the ledger: lies, forgeries, repeats."""
 
 import asyncio
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from ops.kafka.broker import ADMIN
 from ops.tls.principal import Role
-from pipeline.apps.chaos.stand import Stand
+from pipeline.adapters.kafka import KafkaTrimmer
+from pipeline.apps.chaos.stand import Stand, in_loop, until
 from pipeline.apps.demo.liar import Liar
 from pipeline.config import load_settings
 from pipeline.core import avro
@@ -29,6 +32,8 @@ from pipeline.ports import Received
 _REPEATED: Final = 40
 _LOOK_BACK: Final = 60
 _FAR: Final = 1_000_000
+_KILLED: Final = 0.5
+_BLOCK_S: Final = 60.0
 
 
 @contextmanager
@@ -110,6 +115,40 @@ def wrong_key(stand: Stand, dice: Random) -> Iterator[str]:
         stand.restart(name)
     if has_worked:
         raise TransientError(f"{name} worked with a key that no policy names", code="chaos")
+
+
+@contextmanager
+def log_cut(stand: Stand, dice: Random) -> Iterator[str]:
+    """Remove from the chain log what a node that is behind has not derived: it must catch up from the blocks.
+
+    The others have derived it, certified and published: to them it is ordinary trimming.
+
+    Raises:
+        TransientError: on entering; the others make no more blocks.
+    """
+    name, is_killed = dice.choice(stand.names("node")), dice.random() < _KILLED
+    if is_killed:
+        stand.kill(name)
+    else:
+        stand.signal(name, signal.SIGSTOP)
+    try:
+        # What it had derived ends before the end of the log as it is now.
+        end = stand.end_of(stand.genesis.topic)
+        until("the other nodes go on without it", lambda: _last_source(stand) > end, _BLOCK_S)
+        first = _last_source(stand)
+        trimmer = KafkaTrimmer(stand.connection(ADMIN.role, ADMIN.name))
+        in_loop(trimmer.trim(stand.genesis.topic, stand.genesis.partition, first))
+        yield f"{name} {'killed' if is_killed else 'stopped'}, log cut to {first}"
+    finally:
+        if is_killed:
+            stand.restart(name)
+        else:
+            stand.signal(name, signal.SIGCONT)
+
+
+def _last_source(stand: Stand) -> int:
+    """Return where in the chain log the newest published block begins."""
+    return _last_block(stand)[0].header.source.first
 
 
 def _starts(log: Path) -> int:

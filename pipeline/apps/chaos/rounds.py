@@ -39,6 +39,7 @@ class Result:
     altered: int
     restarts: int
     problems: tuple[str, ...]
+    brokers: int = 1
 
     @property
     def is_good(self) -> bool:
@@ -111,7 +112,7 @@ def append(file: Path, result: Result) -> None:
         out.write(json.dumps(asdict(result)) + "\n")
 
 
-def remaining(file: Path, seed: int, rounds: int) -> range:
-    """Return the numbers of the rounds that a campaign still has to play."""
-    done = [result.round + 1 for result in results(file) if result.seed == seed]
+def remaining(file: Path, seed: int, rounds: int, brokers: int = 1) -> range:
+    """Return the numbers of the rounds that a campaign, on so many brokers, still has to play."""
+    done = [result.round + 1 for result in results(file) if (result.seed, result.brokers) == (seed, brokers)]
     return range(max(done, default=0), rounds)

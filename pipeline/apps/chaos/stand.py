@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 import redis
 
 from ops.child import ChildState, ChildStatus
+from ops.kafka.cluster import is_broker
 from ops.local_servers import KAFKA, REDIS, LocalServers
 from ops.redis.server import client
 from ops.tls.principal import Role
@@ -31,6 +32,7 @@ from pipeline.ports import Outgoing, Received
 POLL_S: Final = 0.2
 _FETCH: Final = 500
 _WAIT_MS: Final = 300
+_ASKING_S: Final = 5.0
 
 _T = TypeVar("_T")
 
@@ -48,6 +50,8 @@ class Stand:
         """Return the programs of a kind: a part, or the name of one that there is once."""
         if kind == Part.NODE:
             return list(self.genesis.policy.node_names)
+        if kind == KAFKA:
+            return [name for name in self._running() if is_broker(name)]
         if kind == Part.SITE:
             return [site.name for site in self.load.sites]
         if kind == Part.VALIDATOR:
@@ -56,7 +60,10 @@ class Stand:
 
     def programs(self) -> list[str]:
         """Return the names of all programs of ours: what is no server."""
-        return [child.name for child in self.children() if child.name not in (KAFKA, REDIS)]
+        return [name for name in self._running() if name != REDIS and not is_broker(name)]
+
+    def _running(self) -> list[str]:
+        return [child.name for child in self.children()]
 
     def children(self) -> tuple[ChildStatus, ...]:
         """Return everything that the supervisor runs."""
@@ -89,6 +96,12 @@ class Stand:
         pid = self.pid(name)
         if pid is not None:
             os.kill(pid, number)
+
+    def is_kafka_whole(self) -> bool:
+        """Tell whether every broker has all that the others have; a broker alone always has."""
+        if self.deployment.stack.brokers == 1:
+            return True
+        return LocalServers.of(self.deployment.data_dir).kafka_admin().is_whole(_ASKING_S)
 
     def redis(self) -> "redis.Redis":
         """Return a client with all rights in Redis."""

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ops.kafka.cluster import SIZES
 from ops.signals import interruptible
 from pipeline.apps.chaos.campaign import open_stand, play
 from pipeline.apps.chaos.faults import FAULTS, Fault
@@ -43,6 +44,9 @@ def run(
         Path,
         typer.Option("--results", help="A line is appended for each round; the campaign goes on from there."),
     ] = RESULTS,
+    brokers: Annotated[
+        int, typer.Option(help="Kafka brokers: 1, or 3, of which a fault of Kafka's takes one.")
+    ] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the data folder with all logs.")] = False,
     json: Json = False,
 ) -> None:
@@ -58,10 +62,16 @@ def run(
     """
     require_compiled_reader()
     chosen = _possible(chosen_faults(faults))
-    todo = remaining(results_file, seed, rounds)
+    if brokers not in SIZES:
+        raise ConfigError(f"--brokers {brokers}: choose {' or '.join(map(str, SIZES))}")
+    todo = remaining(results_file, seed, rounds, brokers)
     if todo:
-        _campaign(todo, seed, chosen, results_file, keep=keep)
-    played = [result for result in results(results_file) if result.seed == seed and result.round < rounds]
+        _campaign(todo, seed, chosen, results_file, brokers=brokers, keep=keep)
+    played = [
+        result
+        for result in results(results_file)
+        if (result.seed, result.brokers) == (seed, brokers) and result.round < rounds
+    ]
     _show(played, json=json)
 
 
@@ -90,12 +100,12 @@ def show(
     _show(list(results(file)), json=json)
 
 
-def _campaign(todo: range, seed: int, chosen: list[Fault], file: Path, *, keep: bool) -> None:
+def _campaign(todo: range, seed: int, chosen: list[Fault], file: Path, *, brokers: int, keep: bool) -> None:
     # A short path: without a system Redis, its Unix socket lies in the data folder.
     folder = Path(tempfile.mkdtemp(prefix="bkdms-"))
     bad = False
     try:
-        with interruptible(), open_stand(folder, say) as stand:
+        with interruptible(), open_stand(folder, say, brokers) as stand:
             judge = Judge(stand)
             for number in todo:
                 is_last = number == todo[-1]

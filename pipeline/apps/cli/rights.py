@@ -90,6 +90,7 @@ def _tell_unused(data_dir: Path, seconds: float, *, json: bool) -> None:
     from ops.kafka.broker import ADMIN  # noqa: PLC0415
     from ops.kafka.used_rights import unused as unused_of  # noqa: PLC0415
     from ops.kafka.used_rights import watch  # noqa: PLC0415
+    from ops.local_servers import LocalServers  # noqa: PLC0415
     from ops.tls.authority import CertificateFiles  # noqa: PLC0415
     from ops.tls.holders import certificate_folder  # noqa: PLC0415
     from pipeline.apps.cli.pki import running_settings  # noqa: PLC0415
@@ -98,7 +99,7 @@ def _tell_unused(data_dir: Path, seconds: float, *, json: bool) -> None:
     bootstrap = required(running_settings(data_dir).kafka.bootstrap, "kafka.bootstrap")
     admin = KafkaAdmin(bootstrap, CertificateFiles.of(certificate_folder(data_dir, ADMIN)))
     say(f"watching Kafka's decisions for {seconds:.0f} s")
-    used = watch(data_dir / "kafka", data_dir / "logs", seconds)
+    used = watch(LocalServers.of(data_dir).brokers, seconds)
     granted = admin.bindings()
     rows = [
         {

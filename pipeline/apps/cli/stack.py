@@ -55,6 +55,12 @@ def up(
             help="Keep the platform's store in a PostgreSQL of its own, or in a SQLite file. Default: as before.",
         ),
     ] = None,
+    brokers: Annotated[
+        int | None,
+        typer.Option(
+            help="Kafka brokers of a new data folder: 1, or 3, each with a copy of all. Default: as before, else 1."
+        ),
+    ] = None,
     servers: Annotated[
         bool,
         typer.Option("--servers", help="Only the servers, for `bkdms ledger` while no worker runs."),
@@ -69,6 +75,7 @@ def up(
         numbers = {"--nodes": nodes, "--validators": validators, "--period-ms": period_ms, "--url": url}
         switches = {"--servers": servers, "--prometheus": prometheus}
         switches |= {"--postgres": postgres is True, "--no-postgres": postgres is False}
+        numbers |= {"--brokers": brokers} if brokers is not None else {}
         options = [text for name, value in numbers.items() for text in (name, str(value))]
         _detach(folder, *options, *(name for name, is_on in switches.items() if is_on))
         return
@@ -76,7 +83,7 @@ def up(
         url, nodes=node_names(nodes), quorum=usual_quorum(nodes), contract=Contract(period_ms=period_ms)
     )
     with interruptible():
-        plan = LocalPlan(chain, validators, has_prometheus=prometheus, has_postgres=postgres)
+        plan = LocalPlan(chain, validators, has_prometheus=prometheus, has_postgres=postgres, brokers=brokers)
         deployment = LocalDeployment(folder, plan, say=say)
         try:
             deployment.start(servers_only=servers)

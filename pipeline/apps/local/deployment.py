@@ -53,6 +53,8 @@ class LocalPlan:
     # None: as the data folder was run before; a new one keeps its store in SQLite.
     has_postgres: bool | None = None
     assess_plan: Path | None = None
+    # None: as many brokers as the data folder has; a new one gets one.
+    brokers: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class LocalDeployment:
         self.stack = EmbeddedStack(
             data_dir,
             topics=Topics(plan.chain.topic_prefix),
+            brokers=plan.brokers,
             has_postgres=self.has_postgres,
             is_short_lived=is_short_lived,
             lifetimes=settings.pki.lifetimes(),

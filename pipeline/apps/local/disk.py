@@ -48,4 +48,5 @@ def _passing(data_dir: Path, settings: Settings) -> list[Passing]:
 
 
 def _topic_bytes(data_dir: Path, topic: str) -> int:
-    return sum(map(folder_bytes, (data_dir / KAFKA / "data").glob(f"{topic}-[0-9]*")))
+    """Return what the partitions of a topic take, on all brokers."""
+    return sum(map(folder_bytes, data_dir.glob(f"{KAFKA}*/data/{topic}-[0-9]*")))

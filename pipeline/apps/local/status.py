@@ -11,7 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from ops.child import ChildState, ChildStatus
-from ops.local_servers import KAFKA, POSTGRES, REDIS
+from ops.kafka.cluster import is_broker
+from ops.local_servers import POSTGRES, REDIS
 from ops.lock import holder
 from ops.ports import HOST, reserve
 from ops.supervisor import read_children
@@ -26,7 +27,7 @@ from pipeline.core.expiries import Expiry
 _HEIGHTS = "bkdms_node_height"
 _LAG_SUFFIX = ("lag_records", "lag_blocks")
 # They serve no page of ours, or another one.
-_WITHOUT_OURS = (KAFKA, REDIS, POSTGRES, API_NAME, PROMETHEUS_NAME)
+_WITHOUT_OURS = (REDIS, POSTGRES, API_NAME, PROMETHEUS_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def read_status(data_dir: Path) -> StackStatus:
     parts = []
     for child in read_children(data_dir):
         port = ports.get(child.name)
-        shown = samples(data_dir, child.name, port) if port and child.name not in _WITHOUT_OURS else ()
+        has_page = port is not None and child.name not in _WITHOUT_OURS and not is_broker(child.name)
+        shown = samples(data_dir, child.name, port) if port and has_page else ()
         lag, heights = _figures(shown)
         parts.append(
             PartStatus(
@@ -104,7 +106,7 @@ def _unexpected(data_dir: Path, child: ChildStatus, ports: dict[str, int]) -> tu
     found = listening(child.pid) if child.pid else None
     if found is None:
         return ()
-    # Kafka has a second port, kafka_controller; a Redis without TLS has a socket in its private folder instead.
+    # A broker has a second port, kafka_controller; a Redis without TLS has a socket in its private folder instead.
     own = {f"{HOST}:{port}" for name, port in ports.items() if name.partition("_")[0] == child.name}
     own.add(str(data_dir / child.name / "redis.sock"))
     return tuple(sorted(found - own))
