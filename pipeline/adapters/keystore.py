@@ -214,7 +214,7 @@ def parse_key(content: bytes, path: Path, use: Use | None) -> PrivateKey:
         document = json.loads(content)
         key, stored = _parse(document)
         derived = key.public
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # The parser's own message could quote the secret.
         raise refused_key(path, "is no key file, or it is damaged; restore it from a backup") from None
     if derived != stored:
@@ -242,7 +242,7 @@ def is_plain_key(content: bytes) -> bool:
     """Whether a file's content says that it is a plain key document."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and document.get("format") == _FORMAT
 

@@ -108,7 +108,7 @@ class Sealer:
             nonce, about = bytes.fromhex(document["nonce"]), dict(document["about"])
             if (document["format"], kdf["name"], kdf["r"]) != (SEALED_FORMAT, "scrypt", _R):
                 raise ValueError("format")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise ConfigError(
                 f"{where} is no sealed file, or it is damaged; restore it from a backup",
                 code="config.sealed_file",
@@ -138,7 +138,7 @@ def is_sealed(content: bytes) -> bool:
     """Whether a file's content says that it is sealed."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(document, dict) and document.get("format") == SEALED_FORMAT
 
@@ -147,7 +147,7 @@ def about_sealed(content: bytes) -> dict[str, Any]:
     """Return what a sealed file says of itself in clear, unverified until it is opened; nothing for other content."""
     try:
         return dict(json.loads(content)["about"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

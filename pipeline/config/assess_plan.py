@@ -20,6 +20,6 @@ def load_plan(file: Path | None) -> Plan:
         values = tomllib.loads(file.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(f"setting assess.plan: {file}: {error.strerror}", code="config.file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"assessment plan {file} is no TOML: {error}", code="config.file") from None
     return read_plan(values)

@@ -74,7 +74,7 @@ def _read(file: Path) -> dict[str, Any]:
             f"settings file {file}: {error.strerror}; name another with --config or BKDMS_CONFIG",
             code="config.file",
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"settings file {file} is no TOML: {error}", code="config.file") from None
     _anchor(values, Settings, file.resolve().parent)
     return values

@@ -1,5 +1,8 @@
 """Whatever becomes of genuine bytes on the way, every reader of them keeps what its fuzz target promises."""
 
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,6 +28,21 @@ PIECES = (
     b"/x000",
     b"x000/",
 )
+
+NESTED = [
+    *(
+        "genesis",
+        "site-head",
+        "evidence",
+        "anchor",
+        "proposal",
+        "access-request",
+        "access-answer",
+        "access-bundle",
+    ),
+    *("jwks", "log-line", "key-file", "settings", "assess-plan", "deployment"),
+]
+"""Targets of JSON and TOML."""
 
 
 @st.composite
@@ -97,3 +115,20 @@ def test_a_signature_line_of_an_impossible_name_spoils_a_note_for_both_checkers(
     note = material().notes[0].replace("— node-2 ".encode(), f"— {name} ".encode(), 1)
     assert note != material().notes[0]
     assert not TARGETS["witnessed"].check(note)
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_texts_nested_beyond_any_reader_are_refused(name: str) -> None:
+    for opening in (b"", b"a = ", b'{"a":', b'{"content":'):
+        assert not TARGETS[name].check(opening + b"[" * 9_999)
+
+
+@pytest.mark.parametrize(
+    "changed_item", [1 << 63, -(1 << 70), "a\0b", "\ud800"], ids=["long", "longer", "nul", "surrogate"]
+)
+def test_a_place_in_a_list_that_no_column_holds_is_refused(changed_item: int | str) -> None:
+    """A caller's place goes into the question to the store, and databases refuse such values by errors of their own."""
+    genuine = json.loads(urlsafe_b64decode(TARGETS["page-place"].seeds()[0]))
+    at = 0 if isinstance(changed_item, int) else 1
+    genuine[at] = changed_item
+    assert not TARGETS["page-place"].check(urlsafe_b64encode(json.dumps(genuine).encode()))

@@ -215,7 +215,7 @@ def _decide(ctx: typer.Context, file: Path, answer: Path | None, choice: _Choice
 def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_file(path).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: {error}") from None
 
 

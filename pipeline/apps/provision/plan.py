@@ -191,7 +191,7 @@ def read_plan(path: Path) -> DeploymentPlan:
         return DeploymentPlan.model_validate(tomllib.loads(path.read_text("utf-8")))
     except OSError as error:
         problem = error.strerror
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = f"is no TOML: {error}"
     except ValidationError as error:
         problem = "; ".join(

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.core.assess.model import Assessment, Cell
+from pipeline.core.names import MAX_LONG
 
 ORDER: Final = (
     "window_start",
@@ -79,8 +80,13 @@ def place_of(item: Assessment) -> Place:
 
 
 def is_place(value: tuple[Any, ...]) -> bool:
-    """Tell whether values have the form of a place."""
+    """Tell whether values have the form of a place, and fit the columns that they will be compared with."""
     return len(value) == len(ORDER) and all(
-        type(item) is (int if name.startswith("window_") else str)
+        _is_time(item) if name.startswith("window_") else type(item) is str and item.isprintable()
         for name, item in zip(ORDER, value, strict=True)
     )
+
+
+def _is_time(item: object) -> bool:
+    """Tell whether a value fits a column of 64 bits; databases refuse others by errors of their own."""
+    return type(item) is int and -MAX_LONG <= item <= MAX_LONG
