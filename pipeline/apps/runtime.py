@@ -24,15 +24,13 @@ from pipeline.adapters.tls import client_context
 from pipeline.apps.listening import Listener, ListeningBoot, add_agent, listening_settings
 from pipeline.apps.pages import Health, Watchers, add_pages, page_context
 from pipeline.apps.upkeep import Upkeep
+from pipeline.apps.worker_end import END_TIMEOUT_S, WorkerEnd
 from pipeline.config import Settings
-from pipeline.core.errors import BkdmsError, ConfigError, ConflictError, TransientError
+from pipeline.core.errors import ConfigError, ConflictError, TransientError
 from pipeline.services.ending import end
 from pipeline.telemetry import metrics
 from pipeline.telemetry.logs import logger
 
-EXIT_GOOD: Final = 0
-EXIT_CRASHED: Final = 1
-EXIT_SETTINGS: Final = 2
 DRAIN_TIMEOUT_S: Final = 15.0
 _FIRST_BACK_OFF_S: Final = 0.2
 _LONGEST_BACK_OFF_S: Final = 10.0
@@ -49,7 +47,7 @@ class WorkerOptions:
     """How a worker is run; without ``worker.metrics_port`` in its settings it serves no metrics and no health pages.
 
     ``data_dir`` is the worker's own folder; ``upkeep`` goes on beside the work; ``connection`` is for Faust's own
-    Kafka client, which only a worker with a ``listener`` starts.
+    Kafka client, which only a worker with a ``listener`` starts. An end takes ``end_timeout_s`` at most.
     """
 
     name: str
@@ -58,6 +56,7 @@ class WorkerOptions:
     data_dir: Path
     upkeep: Upkeep
     listener: Listener | None = None
+    end_timeout_s: float = END_TIMEOUT_S
 
 
 class Loop(Protocol):
@@ -145,18 +144,21 @@ class LoopService(mode.Service):
             await self._work.close()
 
     async def _run(self) -> None:
-        while not self.should_stop and not await self._attempt(self._work.open):
-            pass
-        while not self.should_stop:
-            await self._attempt(self._work.step)
+        try:
+            while not self.should_stop and not await self._attempt(self._work.open):
+                pass
+            while not self.should_stop:
+                await self._attempt(self._work.step)
+        except asyncio.CancelledError:
+            # That nobody asked for; mode would take it for a peaceful end and go on without us.
+            if not self.should_stop:
+                raise RuntimeError("a step was cancelled from inside") from None
+            raise
 
     async def _attempt(self, action: Callable[[], Any]) -> bool:
         """Do something once; wait after a passing fault, longer each time, and say that it failed."""
         try:
             await action()
-        except asyncio.CancelledError:
-            _refuse_stray_cancellation()
-            raise
         except (TransientError, ConflictError) as error:
             metrics.WORKER_RETRIES.labels(error.code).inc()
             self._back_off_s = min(_LONGEST_BACK_OFF_S, 2 * self._back_off_s or _FIRST_BACK_OFF_S)
@@ -169,13 +171,6 @@ class LoopService(mode.Service):
         return True
 
 
-def _refuse_stray_cancellation() -> None:
-    """Crash on a cancellation that nobody asked for; mode would take it for a peaceful end and go on without us."""
-    task = asyncio.current_task()
-    if task is not None and not task.cancelling():
-        raise RuntimeError("a step was cancelled from inside")
-
-
 class _Boot(BootStrategy):
     """Web, sensors and services, without Faust's own Kafka clients."""
 
@@ -185,6 +180,15 @@ class _Boot(BootStrategy):
 class _App(faust.App):
     BootStrategy: ClassVar[type[BootStrategy]] = _Boot
     logger = _MODE_LOGGER
+
+    def _crash(self, reason: BaseException) -> None:
+        """Crash without the services below, which end in order as after a signal.
+
+        Told to crash, the thread of Faust's consumer would end before the commit that its stop asks it for, and the
+        stop would wait for that for ever.
+        """
+        self._crashed.set()
+        self.crash_reason = reason
 
 
 class _ListeningApp(_App):
@@ -196,14 +200,26 @@ class _Worker(faust.Worker):
 
     logger = _MODE_LOGGER
 
-    def __init__(self, app: faust.App) -> None:
+    def __init__(self, app: faust.App, options: WorkerOptions) -> None:
         super().__init__(app, quiet=True, override_logging=False, redirect_stdouts=False)
         self.spinner = None
+        self.end = WorkerEnd(options.name, self.loop, options.end_timeout_s)
+
+    def _crash(self, reason: BaseException) -> None:
+        self.end.begin(reason)
+        super()._crash(reason)
+
+    def on_worker_shutdown(self) -> None:
+        """Begin the end of a worker that nothing told to stop, too: one that did not start."""
+        self.end.begin()
+        super().on_worker_shutdown()
 
     def install_signal_handlers(self) -> None:
         """Take SIGINT and SIGTERM; not mode's SIGUSR1, which would write local variables, keys too, to the log."""
-        self.loop.add_signal_handler(signal.SIGINT, self._on_sigint)
-        self.loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
+        for taken, handle in ((signal.SIGINT, self._on_sigint), (signal.SIGTERM, self._on_sigterm)):
+            self.loop.add_signal_handler(taken, handle)
+            # Heard in an event loop that is blocked, too; the loop hears of signals in its own way.
+            signal.signal(taken, lambda *_: self.end.begin())
         for ignored in (signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(ignored, signal.SIG_IGN)
 
@@ -211,7 +227,8 @@ class _Worker(faust.Worker):
 def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptions) -> int:
     """Run a service until SIGTERM, SIGINT or its own crash; return the exit code of the process.
 
-    The service is made when the event loop runs. 0: stopped cleanly; 1: crashed; 2: a setting is wrong.
+    The service is made when the event loop runs. 0: stopped cleanly; 1: crashed; 2: a setting is wrong. The process
+    is to end then: ``end_timeout_s`` after a stop or a crash began it is ended, wherever it is.
 
     Raises:
         ConfigError: the data folder can't be used, or the pages can't be served as the settings say.
@@ -238,14 +255,14 @@ def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptio
         add_agent(app, options.listener)
     if options.settings.worker.metrics_port is not None:
         health = Health(
-            lambda: all(getattr(service, "is_alive", not service.crashed) for service in running),
-            lambda: _is_ready(running) and options.upkeep.is_good,
+            lambda: not app.crashed and all(getattr(one, "is_alive", not one.crashed) for one in running),
+            lambda: not app.should_stop and _is_ready(running) and options.upkeep.is_good,
         )
         add_pages(app, health, Watchers.of(options.settings))
-    worker = _Worker(app)
+    worker = _Worker(app, options)
     with contextlib.suppress(SystemExit):
         worker.execute_from_commandline()
-    return _exit_code(worker.crash_reason, options.name)
+    return worker.end.tell()
 
 
 def _application(options: WorkerOptions) -> faust.App:
@@ -291,14 +308,3 @@ def _web(settings: Settings) -> dict[str, Any]:
 
 def _is_ready(running: list[mode.Service]) -> bool:
     return bool(running) and all(getattr(service, "is_ready", service.started) for service in running)
-
-
-def _exit_code(crash: BaseException | None, name: str) -> int:
-    if crash is None:
-        _log.info("worker_stopped", worker=name)
-        return EXIT_GOOD
-    if isinstance(crash, BkdmsError):
-        _log.error("worker_crashed", worker=name, code=crash.code, reason=str(crash))
-    else:
-        _log.error("worker_crashed", worker=name, code="defect", reason=repr(crash), exc_info=crash)
-    return EXIT_SETTINGS if isinstance(crash, ConfigError) else EXIT_CRASHED

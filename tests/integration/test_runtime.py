@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,7 +67,7 @@ class Program:
             context.load_cert_chain(self.folder / who / "certificate.pem", self.folder / who / "key.pem")
         return context
 
-    def finish(self, sent: signal.Signals | None = None) -> tuple[int, str, list[dict[str, object]]]:
+    def finish(self, sent: signal.Signals | None = None) -> tuple[int, str, list[dict[str, Any]]]:
         """Return exit code, standard output and the log's events, after sending a signal if any."""
         if sent is not None:
             self.process.send_signal(sent)
@@ -213,3 +214,41 @@ def test_passing_faults_are_retried_and_counted_and_nothing_is_left_behind(start
         *HOLDERS.values(),
     }
     assert not [path for path in (program.folder / "data").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("mode", "code", "label"), [("endless defect", 1, "defect"), ("endless config", 2, "config.setting")]
+)
+def test_a_crash_whose_stop_never_ends_is_told_and_ended_and_the_worker_is_not_alive_meanwhile(
+    start: Starter, mode: str, code: int, label: str
+) -> None:
+    program = start(mode)
+    exit_code, _, events = program.finish()
+    assert [event["event"] for event in events] == ["worker_started", "worker_crashed"]
+    assert (exit_code, events[1]["code"], events[1]["after_s"]) == (code, label, 2.0)
+    assert any("NotingLoop.close" in text for text in events[1]["unfinished"])
+    assert ("a defect" in str(events[1]["reason"])) is (label == "defect")
+
+
+def test_a_stop_that_never_ends_is_ended_and_is_no_good_end(start: Starter) -> None:
+    program = start("endless")
+    until(lambda: "end" in program.notes())
+    code, _, events = program.finish(signal.SIGTERM)
+    assert (code, events[-1]["event"], events[-1]["level"]) == (1, "worker_stopped", "error")
+    assert any("NotingLoop.close" in text for text in events[-1]["unfinished"])
+
+
+def test_a_worker_that_blocks_its_event_loop_ends_by_a_signal(start: Starter) -> None:
+    program = start("blocked")
+    until(lambda: "blocked" in program.notes())
+    code, _, events = program.finish(signal.SIGTERM)
+    assert (code, events[-1]["event"]) == (1, "worker_stopped")
+    assert any(text.startswith("MainThread") for text in events[-1]["unfinished"])
+
+
+def test_a_thread_that_is_left_does_not_keep_the_process(start: Starter) -> None:
+    program = start("left thread")
+    until(lambda: "end" in program.notes())
+    code, _, events = program.finish(signal.SIGTERM)
+    assert [event["event"] for event in events[-2:]] == ["worker_stopped", "end_forced"]
+    assert (code, any(text.startswith("left: ") for text in events[-1]["unfinished"])) == (1, True)

@@ -3,12 +3,14 @@
 import asyncio
 import socket
 import sys
+import threading
 from pathlib import Path
 
 from pipeline.adapters.kafka import KafkaConnection
 from pipeline.adapters.tls import TlsFiles
 from pipeline.apps.runtime import LoopService, WorkerOptions, run_worker
 from pipeline.apps.upkeep import upkeep_of
+from pipeline.apps.worker_end import END_TIMEOUT_S
 from pipeline.config import Settings
 from pipeline.core.errors import ConfigError, IntegrityError, TransientError
 from pipeline.telemetry import logs
@@ -19,6 +21,7 @@ CRASHES: dict[str, BaseException] = {
     "defect": ZeroDivisionError("a defect"),
     "stray": asyncio.CancelledError(),
 }
+UNENDING = ("endless", "blocked", "left thread")
 
 
 class NotingLoop:
@@ -37,16 +40,22 @@ class NotingLoop:
 
     async def step(self) -> None:
         self._steps += 1
-        if self._mode in CRASHES:
-            raise CRASHES[self._mode]
+        crash = self._mode.removeprefix("endless ")
+        if crash in CRASHES:
+            raise CRASHES[crash]
         if self._mode == "flaky" and self._steps <= 2:
             raise TransientError("the broker is away", code="kafka")
+        if self._mode == "blocked":
+            self._note("blocked")
+            threading.Event().wait()
         self._note("begin")
         await asyncio.sleep(0.5 if self._mode == "slow" else 0.05)
         self._note("end")
 
     async def close(self) -> None:
         self._note("close")
+        if self._mode.startswith("endless"):
+            await asyncio.Event().wait()
 
     def _note(self, what: str) -> None:
         with self._notes.open("a") as file:
@@ -73,10 +82,14 @@ def main() -> int:
         KafkaConnection("127.0.0.1:1", tls, "w"),
         folder / "data",
         upkeep_of("validator", settings),
+        # Short where the end does not come by itself.
+        end_timeout_s=2.0 if mode.startswith(UNENDING) else END_TIMEOUT_S,
     )
     code = run_worker(lambda: LoopService(NotingLoop(mode, folder / "notes")), options)
     if stray is not None:
         stray.close()
+    if mode == "left thread":
+        threading.Thread(target=threading.Event().wait, name="left").start()
     return code
 
 

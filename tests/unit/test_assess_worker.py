@@ -1,9 +1,13 @@
 """The assessment worker: what it stores and sends follows from the store alone, however often it fails or hears."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from pipeline.adapters.sql.engine import open_sqlite
 from pipeline.core.assess.model import Kind
@@ -200,3 +204,27 @@ async def test_messages_that_come_while_it_rests_are_assessed_in_one_round(case:
     await settle(worker)
     figures = len(case.sent.sent) - count
     assert 0 < figures <= len(case.heard())
+
+
+async def test_a_database_that_goes_away_between_two_rows_of_a_cell_is_tried_again(
+    case: Assessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads the rows then is not inside of the transaction."""
+    await case.grow(0)
+    execute = Connection.execute
+
+    def cut(connection: Connection, query: Any, *more: Any) -> Any:
+        found = execute(connection, query, *more)
+        return until_cut(found) if "observations.exact" in str(query) else found
+
+    def until_cut(rows: Any) -> Iterator[Any]:
+        yield next(rows)
+        raise OperationalError("FETCH", None, Exception("the connection is lost"))
+
+    worker = case.worker()
+    with monkeypatch.context() as patched:
+        patched.setattr(Connection, "execute", cut)
+        with pytest.raises(TransientError):
+            await settle(worker)
+    await settle(worker)
+    assert case.heard() == case.expected()

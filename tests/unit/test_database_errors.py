@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import psycopg
 import pytest
 from psycopg import errors
-from sqlalchemy.exc import OperationalError, ProgrammingError
+from sqlalchemy.exc import OperationalError, PendingRollbackError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from pipeline.adapters.sql.database_errors import as_our_error, database_errors
 from pipeline.adapters.sql.engine import open_engine, open_existing, store_address
@@ -28,6 +29,9 @@ def raised(error: Exception) -> BkdmsError:
         errors.DeadlockDetected(),
         errors.LockNotAvailable(),
         errors.QueryCanceled(),
+        errors.IdleInTransactionSessionTimeout(),
+        psycopg.InterfaceError("cannot execute operations: the connection is in status 9"),
+        psycopg.InternalError("got no result from the query"),
         psycopg.OperationalError("the connection is lost"),
         psycopg.OperationalError('connection to server at "127.0.0.1" failed: Connection refused'),
         psycopg.OperationalError("connection failed: FATAL: the database system is starting up"),
@@ -97,6 +101,12 @@ def test_what_sqlalchemy_wraps_is_looked_at_inside() -> None:
         raise OperationalError("SELECT 1", None, errors.AdminShutdown())
     with pytest.raises(ConfigError), database_errors():
         raise ProgrammingError("SELECT 1", None, errors.InsufficientPrivilege())
+
+
+@pytest.mark.parametrize("error", [PendingRollbackError("invalidated"), PoolTimeoutError("no connection")])
+def test_what_sqlalchemy_says_of_lost_connections_is_tried_again(error: Exception) -> None:
+    with pytest.raises(TransientError, match="the database is lost"), database_errors():
+        raise error
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pipeline.adapters.sql.assess_rows import KEY, assessment_of, assessment_row, key_row
 from pipeline.adapters.sql.assessment_tables import assess_position, assessments, assessments_unsent
+from pipeline.adapters.sql.database_errors import database_errors
 from pipeline.adapters.sql.engine import transaction, upsert
 from pipeline.adapters.sql.platform_tables import blocks, kpi_records, observations
 from pipeline.core.assess.changes import Found, Position, Replaced, Unsent
@@ -160,8 +161,10 @@ class SqlAssessStore:
             self._opened.dispose()
 
 
-def _streamed(connection: Connection, query: Any) -> Any:
-    return connection.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE).execute(query)
+def _streamed(connection: Connection, query: Any) -> Iterator[Any]:
+    """Yield the rows of a query; its errors are ours, since who reads them may stand outside of the transaction."""
+    with database_errors():
+        yield from connection.execution_options(stream_results=True, yield_per=_ROWS_AT_ONCE).execute(query)
 
 
 def _replace(connection: Connection, found: Found) -> tuple[int, int, int, int]:

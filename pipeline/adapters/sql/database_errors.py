@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from pipeline.core.errors import BkdmsError, ConfigError, IntegrityError, TransientError
 
-_AWAY: Final = ("08", "25006", "40", "53", "55", "57", "58")
-"""Connection, read-only (a standby), serialisation, resources, object in use, operator intervention, system."""
+_AWAY: Final = ("08", "25006", "25P03", "25P04", "40", "53", "55", "57", "58")
+"""Connection, read-only (a standby), time limits of a session, serialisation, resources, object in use, operator
+intervention, system."""
+_OF_A_LOST_CONNECTION: Final = ("InterfaceError", "InternalError")
+"""What psycopg says by itself, without a SQLSTATE, of a connection that broke between two of its calls."""
 _OF_ROWS: Final = ("22", "23")
 """Data and constraints: their messages may show values."""
 _SETTINGS: Final = {
@@ -52,6 +56,8 @@ def database_errors() -> Iterator[None]:
     """
     try:
         yield
+    except (PendingRollbackError, PoolTimeoutError) as error:
+        raise TransientError(f"the database is lost: {error.args[0]}", code="database") from error
     except DBAPIError as error:
         raise as_our_error(error.orig, is_operational=isinstance(error, OperationalError)) from error
 
@@ -70,7 +76,7 @@ def as_our_error(error: BaseException | None, *, is_operational: bool) -> BkdmsE
             f"what others made depends on the store's tables ({text}); drop it, and make it again afterwards",
             code="store_depended_on",
         )
-    if is_operational and not state:
+    if not state and (is_operational or _is_of_a_lost_connection(error)):
         if _is_of_a_connection(error) and any(phrase in text for phrase in _REFUSED):
             return _of_settings("the connection is refused", text)
         return TransientError(f"the database refuses: {text}", code="database")
@@ -92,6 +98,11 @@ def _text(error: BaseException | None, state: str) -> str:
 
 def _is_of_a_connection(error: BaseException | None) -> bool:
     return type(error).__module__.startswith("psycopg") and "connection" in str(error)
+
+
+def _is_of_a_lost_connection(error: BaseException | None) -> bool:
+    kind = type(error)
+    return kind.__module__.startswith("psycopg") and kind.__name__ in _OF_A_LOST_CONNECTION
 
 
 def _of_settings(meaning: str, text: str) -> ConfigError:
