@@ -48,8 +48,10 @@ class WorkerEnd:
     def tell(self, **more: object) -> int:
         """Tell how the worker ended and return its exit code: 0 stopped, 1 crashed or cut off, 2 a setting is wrong."""
         crash, self._is_told = self._crash, True
-        if crash is None:
-            (_log.error if more else _log.info)("worker_stopped", worker=self._name, **more)
+        if crash is None and more:
+            _log.error("worker_stopped", worker=self._name, **more)
+        elif crash is None:
+            _log.info("worker_stopped", worker=self._name)
         elif isinstance(crash, BkdmsError):
             _log.error("worker_crashed", worker=self._name, code=crash.code, reason=str(crash), **more)
         else:
