@@ -22,6 +22,7 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 
+from pipeline.adapters.kafka_batches import hand_over
 from pipeline.adapters.tls import TlsFiles, client_context
 from pipeline.core.errors import ConfigError, IntegrityError, TransientError
 from pipeline.ports import Outgoing, Received
@@ -203,7 +204,10 @@ class KafkaPartitionReader:
 
 
 class IdempotentProducer:
-    """Sends batches that are acknowledged by all replicas, in order, without duplicates of its own."""
+    """Sends batches that are acknowledged by all replicas, in order, without duplicates of its own.
+
+    ``batch_bytes`` bounds what is sent at once to a stated partition; its topic must take as much.
+    """
 
     def __init__(
         self,
@@ -211,10 +215,12 @@ class IdempotentProducer:
         *,
         linger_ms: int = 0,
         max_request_bytes: int = 1 << 20,
+        batch_bytes: int = _BATCH_BYTES,
     ) -> None:
         self._connection = connection
         self._linger_ms = linger_ms
         self._max_request_bytes = max_request_bytes
+        self._batch_bytes = batch_bytes
         self._producer: AIOKafkaProducer | None = None
         self._opening = asyncio.Lock()
 
@@ -258,17 +264,8 @@ class IdempotentProducer:
 
     async def _send(self, batch: Sequence[Outgoing]) -> None:
         producer = await self._open()
-        futures = [
-            await producer.send(
-                record.topic,
-                record.value,
-                key=record.key,
-                partition=record.partition,
-                headers=list(record.headers),
-            )
-            for record in batch
-        ]
-        for outcome in await asyncio.gather(*futures, return_exceptions=True):
+        waiting = await hand_over(producer, batch, self._batch_bytes)
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
             if isinstance(outcome, BaseException):
                 raise outcome
 

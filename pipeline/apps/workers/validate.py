@@ -1,9 +1,10 @@
 """``bkdms worker validate``: puts a validator together from the settings and runs it."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from ops.kafka.topic_table import CHAIN_MESSAGE_BYTES
 from pipeline.adapters.clock import SystemClock
 from pipeline.adapters.kafka import IdempotentProducer, KafkaConnection, KafkaPartitionReader
 from pipeline.adapters.kafka_group import KafkaGroupReader
@@ -20,6 +21,9 @@ from pipeline.core.topics import Topics
 from pipeline.services.rate_limit import Rate, RateLimit
 from pipeline.services.registrations import Registrations
 from pipeline.services.validator import Validator
+
+# Everything that a validator sends to a stated partition goes to the chain log, which takes this at once, and more.
+_CHAIN_BATCH_BYTES: Final = CHAIN_MESSAGE_BYTES - 64 * 1024
 
 
 def validator(
@@ -40,7 +44,7 @@ def validator(
         genesis,
         topics,
         reader=KafkaGroupReader(connection, topics.packets, f"bkdms-validator-{genesis.chain[:8].hex()}"),
-        producer=IdempotentProducer(connection),
+        producer=IdempotentProducer(connection, batch_bytes=_CHAIN_BATCH_BYTES),
         registrations=Registrations(genesis, KafkaPartitionReader(connection, topics.sites)),
         clock=SystemClock(),
         rate=RateLimit(rate) if rate is not None else None,
