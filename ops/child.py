@@ -54,7 +54,7 @@ class ChildSpec:
     log_file: Path
     probe: Callable[[], bool] | None = None
     ready_timeout_s: float = 60.0
-    stop_timeout_s: float = 20.0
+    stop_timeout_s: float = 30.0
     is_restarted: bool = True
     stage: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)

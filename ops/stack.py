@@ -259,7 +259,7 @@ class EmbeddedStack:
         is_restarted: bool = True,
         is_awaited: bool = True,
         environment: Mapping[str, str] | None = None,
-        stop_timeout_s: float = 20.0,
+        stop_timeout_s: float = 30.0,
     ) -> None:
         """Run a program beside Kafka and Redis; it is ended before them. Its log is ``logs/<name>.log``.
 
