@@ -28,6 +28,7 @@ from pipeline.apps.worker_end import END_TIMEOUT_S, WorkerEnd
 from pipeline.config import Settings
 from pipeline.core.errors import ConfigError, ConflictError, TransientError
 from pipeline.services.ending import end
+from pipeline.services.garbage import look_seldom
 from pipeline.telemetry import metrics
 from pipeline.telemetry.logs import logger
 
@@ -243,6 +244,7 @@ def run_worker(service_factory: Callable[[], mode.Service], options: WorkerOptio
         running.append(service_factory())
         running[0].log.logger = _MODE_LOGGER
         await app.add_runtime_dependency(running[0])
+        look_seldom()
         port = options.settings.worker.metrics_port
         _log.info("worker_started", worker=options.name, metrics_port=port)
 

@@ -1,6 +1,5 @@
 """What a helper process of an audit does: survey the blocks that it is sent, by the rights that it was told last."""
 
-import gc
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
@@ -11,11 +10,10 @@ from pipeline.core.genesis import parse_genesis
 from pipeline.core.leaves import block_of_leaves
 from pipeline.core.state import ChainState, Tables
 from pipeline.core.survey import Survey, survey
+from pipeline.services.garbage import look_seldom
 
 RIGHTS: Final = ("sites", "grants", "offers", "offices", "terms")
 """The tables of the state that say who is allowed what, by which terms."""
-_GARBAGE: Final = 100_000
-"""Objects made until cycles among them are looked for: parsing makes many objects and no cycles."""
 
 Work = bytes | tuple[bytes, ...]
 """An encoded certified block, or the leaves of a block that has no certificate of its own."""
@@ -42,8 +40,7 @@ class Answer(NamedTuple):
 
 def serve(link: Connection, genesis: bytes) -> None:
     """Answer orders until the other end is gone. The process ends then."""
-    gc.freeze()
-    gc.set_threshold(_GARBAGE)
+    look_seldom()
     orders: SimpleQueue[Order | None] = SimpleQueue()
     # Orders are taken as they come, so that nobody waits for room in a full pipe while the other one does, too.
     Thread(target=_take_orders, args=(link, orders), daemon=True).start()

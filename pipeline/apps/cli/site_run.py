@@ -114,6 +114,7 @@ def _with_agent(
     from pipeline.apps.site_agent import open_site_agent  # noqa: PLC0415
     from pipeline.apps.upkeep import upkeep_of  # noqa: PLC0415
     from pipeline.config.transport import demand_own_machine  # noqa: PLC0415
+    from pipeline.services.garbage import look_seldom  # noqa: PLC0415
     from pipeline.telemetry.metrics import WORKER_READY  # noqa: PLC0415
 
     observe("site", settings)
@@ -124,6 +125,7 @@ def _with_agent(
     async def main() -> "SiteStatus":
         async with open_site_agent(settings) as agent:
             WORKER_READY.set(1)
+            look_seldom()
             upkeep = asyncio.create_task(upkeep_of("site", settings).run())
             try:
                 return await work(agent)
