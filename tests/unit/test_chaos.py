@@ -61,8 +61,18 @@ def test_the_same_seed_gives_the_same_rounds() -> None:
 
 def test_every_fault_comes_once_before_one_comes_again() -> None:
     faults = list(FAULTS.values())
-    first = [planned(1, number, faults).faults[0].name for number in range(len(faults))]
-    assert sorted(first) == sorted(FAULTS)
+    met = {fault.name for number in range(len(faults)) for fault in planned(1, number, faults).faults}
+    assert met == set(FAULTS)
+
+
+def test_a_step_is_waited_for_before_another_fault_can_keep_programs_from_it() -> None:
+    faults = list(FAULTS.values())
+    pairs = [planned(1, number, faults).faults for number in range(300)]
+    mixed = [
+        pair for pair in pairs if len(pair) > 1 and any(fault.name.startswith("step.") for fault in pair)
+    ]
+    assert mixed
+    assert all(pair[0].name.startswith("step.") for pair in mixed)
 
 
 def test_two_faults_of_a_round_take_different_programs() -> None:

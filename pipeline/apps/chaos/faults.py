@@ -40,6 +40,8 @@ class Fault:
         return self.needs if self.needs and shutil.which(self.needs) is None else None
 
 
+STEP: Final = "step."
+"""What names of faults at a named step begin with."""
 _OURS: Final = (Part.SITE, Part.VALIDATOR, Part.NODE, PLATFORM_NAME, API_NAME)
 _SERVERS: Final = ("kafka", "redis")
 # Who must work for blocks to be made meanwhile.
@@ -81,7 +83,7 @@ def _all() -> list[Fault]:
     add("slow.platform", "the consumer of blocks gets a tenth of the time", process_faults.slow, "platform")
     add("burst", "ten times the load", process_faults.burst)
     for step in STEPS:
-        add(f"step.{step.name}", f"{step.part.value}: killed, stopped or failing at {step.name}",
+        add(f"{STEP}{step.name}", f"{step.part.value}: killed, stopped or failing at {step.name}",
             process_faults.at_step(step), step.part, hold_s=(0.0, 0.5))  # fmt: skip
     add("redis.wiped", "everything in Redis is deleted", server_faults.redis_wiped, "redis")
     add("redis.refuses", "Redis refuses writes", server_faults.redis_refuses, "redis")

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from pipeline.apps.chaos.faults import FAULTS, Fault
+from pipeline.apps.chaos.faults import FAULTS, STEP, Fault
 from pipeline.core.errors import ConfigError
 
 _COMBINED: Final = 0.25
@@ -61,6 +61,8 @@ def planned(seed: int, number: int, chosen: Sequence[Fault]) -> Round:
     others = [other for other in chosen if not other.touches & faults[0].touches and other is not faults[0]]
     if others and dice.random() < _COMBINED:
         faults.append(dice.choice(others))
+    # A step first: the other fault may keep programs from ever coming to it.
+    faults.sort(key=lambda fault: not fault.name.startswith(STEP))
     return Round(number, tuple(faults), dice)
 
 
