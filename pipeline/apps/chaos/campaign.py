@@ -66,7 +66,7 @@ def left_behind(folder: Path) -> list[str]:
 
 def play(stand: Stand, judge: Judge, played: Round, seed: int, *, is_last: bool) -> Result:
     """Play one round and judge it, now and then and at the end in full. Whatever goes wrong is in the result."""
-    began, restarts = time.monotonic(), _restarts(stand)
+    began, restarts = time.monotonic(), unplanned_restarts(stand)
     problems: list[str] = []
     details: list[str] = []
     stand.load.on()
@@ -81,10 +81,10 @@ def play(stand: Stand, judge: Judge, played: Round, seed: int, *, is_last: bool)
     healed = time.monotonic()
     time.sleep(_AFTER_S)
     stand.load.off()
-    recovery_s = _recovered(stand, healed)
+    recovery_s = recovered(stand, healed)
     if recovery_s is None:
-        problems.append(f"not recovered after {_RECOVERY_S:.0f} s: {_standing(stand)}")
-    verdict = _judged(judge, is_full=is_last or played.number % _FULL_EVERY == 0)
+        problems.append(f"not recovered after {_RECOVERY_S:.0f} s: {standing(stand)}")
+    verdict = judged(judge, is_full=is_last or played.number % _FULL_EVERY == 0)
     return Result(
         seed=seed,
         round=played.number,
@@ -97,20 +97,21 @@ def play(stand: Stand, judge: Judge, played: Round, seed: int, *, is_last: bool)
         lost=verdict.lost,
         doubled=verdict.doubled,
         altered=verdict.altered,
-        restarts=_restarts(stand) - restarts,
+        restarts=unplanned_restarts(stand) - restarts,
         problems=(*problems, *verdict.problems),
         brokers=stand.deployment.stack.brokers,
     )
 
 
-def _judged(judge: Judge, *, is_full: bool) -> Verdict:
+def judged(judge: Judge, *, is_full: bool) -> Verdict:
+    """Return the judgement; that there can be none is a problem of it."""
     try:
         return judge.judge(is_full=is_full)
     except BkdmsError as error:
         return Verdict(0, 0, 0, 0, judge.height, (f"no judgement: {error}",))
 
 
-def _recovered(stand: Stand, since: float) -> float | None:
+def recovered(stand: Stand, since: float) -> float | None:
     """Return how long it took until all that was told is stored and verified by its site, and all nodes agree."""
     deadline = since + _RECOVERY_S
     done: float | None = None
@@ -132,8 +133,8 @@ def _is_whole(stand: Stand) -> bool:
     return running and len(heights) == 1 and 0 not in heights and stand.is_kafka_whole()
 
 
-def _standing(stand: Stand) -> str:
-    """Say where everything stands."""
+def standing(stand: Stand) -> str:
+    """Say where everything stands, for people."""
     parts = read_status(stand.deployment.data_dir).parts
     found = "; ".join(
         f"{part.name} {part.state} {part.heights.get('published', '')}".strip() for part in parts
@@ -141,6 +142,6 @@ def _standing(stand: Stand) -> str:
     return f"{stand.stored()} of {stand.load.told} stored, {stand.unverified()} unverified; {found}"
 
 
-def _restarts(stand: Stand) -> int:
+def unplanned_restarts(stand: Stand) -> int:
     """Return how often the supervisor has restarted programs that ended by themselves."""
     return sum(child.restarts for child in stand.children())

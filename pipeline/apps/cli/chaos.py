@@ -17,6 +17,7 @@ from pipeline.apps.chaos.faults import FAULTS, Fault
 from pipeline.apps.chaos.judging import Judge
 from pipeline.apps.chaos.report import rows
 from pipeline.apps.chaos.rounds import Result, append, chosen_faults, planned, remaining, results
+from pipeline.apps.cli.chaos_soak import soak_command
 from pipeline.apps.cli.context import emit_json, say
 from pipeline.core.avro import require_compiled_reader
 from pipeline.core.errors import ConfigError
@@ -73,6 +74,9 @@ def run(
         if (result.seed, result.brokers) == (seed, brokers) and result.round < rounds
     ]
     _show(played, json=json)
+
+
+chaos.command("soak")(soak_command)
 
 
 @chaos.command("list")
