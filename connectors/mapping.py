@@ -3,6 +3,7 @@
 Owns the settings of normalisation and their error messages. Reads no files and no data.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,7 +143,7 @@ def _is_date_pattern(form: str) -> bool:
     sample = datetime(2000, 1, 2, 3, 4, 5)  # noqa: DTZ001 - only its text is used
     try:
         return datetime.strptime(sample.strftime(form.replace("%z", "")), form.replace("%z", "")).year == 2000  # noqa: DTZ007
-    except ValueError:
+    except (ValueError, re.error):  # a directive that is there twice is an error of the expression made of it
         return False
 
 

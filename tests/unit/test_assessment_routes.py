@@ -204,6 +204,7 @@ def test_a_certificate_speaks_for_one_principal_or_for_none(
 def test_times_are_read_as_they_are_written() -> None:
     assert time_text(1_790_000_000_000) == "2026-09-21T14:13:20Z"
     assert parse_time("2026-09-21T14:13:20Z") == 1_790_000_000_000
+    assert time_text(parse_time("0026-11-20T00Z") or 0) == "0026-11-20T00:00:00Z"
     assert parse_time("2026-09-21T16:13:20+02:00") == 1_790_000_000_000
     assert parse_time("2026-09-21") == 1_789_948_800_000
     assert parse_time("0001-01-01T00:00:00+10:00") is None

@@ -365,6 +365,7 @@ def test_an_assumed_time_never_makes_a_bad_quality_better() -> None:
         ("time.column", None, "mapping.time.column: is missing"),
         ("time.format", "%H:%M", "mapping.time.format: .*pattern with %Y"),
         ("time.format", "%Q", "mapping.time.format: "),
+        ("time.format", "%Y-%m-%m", "mapping.time.format: .*pattern with %Y"),
         ("time.zone", "Mars/Olympus", "mapping.time.zone: .*America/Chicago"),
         ("time.zone", "../etc", "mapping.time.zone: "),
         ("time.dst", "guess", "mapping.time.dst: .*'before', 'after', 'reject'"),

@@ -11,7 +11,9 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def time_text(time_ms: int) -> str:
     """Return a GMT time in milliseconds as ISO 8601 with seconds and Z."""
-    return (_EPOCH + timedelta(milliseconds=time_ms)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    when = _EPOCH + timedelta(milliseconds=time_ms)
+    # Not strftime's %Y, which leaves out zeros before a year.
+    return when.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def parse_time(text: str) -> int | None:
