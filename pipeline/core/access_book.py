@@ -88,12 +88,11 @@ def parse_token(text: str, chain: bytes) -> Token | None:
 
     The secret itself is not kept: the registrar's book holds the key derived from it, as the site uses it.
     """
-    start, _, rest = text.strip().rpartition(f"{_TEXT_START}.")
-    parts = rest.split(".")
+    start, dot, rest = text.strip().partition(f"{_TEXT_START}.")
     try:
-        token_id, secret = map(bytes.fromhex, parts)
+        token_id, secret = map(bytes.fromhex, rest.split("."))
     except ValueError:
         return None
-    if start or (len(token_id), len(secret)) != (TOKEN_ID_BYTES, TOKEN_SECRET_BYTES):
+    if start or not dot or (len(token_id), len(secret)) != (TOKEN_ID_BYTES, TOKEN_SECRET_BYTES):
         return None
     return Token(token_id, hmac.digest(secret, _TOKEN_PREFIX + chain + token_id, sha256))

@@ -159,6 +159,7 @@ def test_a_token_is_worth_nothing_on_another_chain() -> None:
         TEXT.replace("v1", "v2"),
         f"x{TEXT}",
         TEXT + ".00",
+        TEXT.removeprefix("bkdms-token.v1."),
     ],
 )
 def test_what_is_no_token_is_none(text: str) -> None:
