@@ -14,6 +14,7 @@ from pipeline.apps.bench.memory import measure_memory
 from pipeline.apps.bench.plan import BenchPlan
 from pipeline.apps.bench.proofs import COLD_PROOFS, measure_proofs
 from pipeline.apps.bench.suites import measure_suites
+from pipeline.apps.cli.bench_cluster import cluster
 from pipeline.apps.cli.bench_ends import platform, site
 from pipeline.apps.cli.bench_floor import floor
 from pipeline.apps.cli.bench_grow import grow
@@ -39,6 +40,7 @@ bench.command()(floor)
 stage.command()(site)
 stage.command()(platform)
 bench.command()(pipeline)
+bench.command()(cluster)
 bench.command()(idle)
 bench.command()(grow)
 bench.command()(peers)
