@@ -36,7 +36,7 @@ judges: setup ## Let programs of others, built with Go, judge what we export
 	$(BIN)/pytest -m judges $(RESULTS)/judges.xml tests/judges
 
 fuzz: setup ## Try all readers on damaged and made-up bytes, guided by coverage, for some minutes
-	$(BIN)/python -m tests.fuzz --seconds 8
+	$(BIN)/python -m tests.fuzz --seconds 5
 
 determinism: setup ## Derive the same bytes under a newer Python, other hash seeds, time zones and locales, and after any fault
 	@sh ops/setup/newer_python.sh
